@@ -1,0 +1,39 @@
+/** Seeds and run counts of the property tests: random by default, printed on failure, repeatable by environment. */
+import { VerbosityLevel } from 'fast-check';
+import type { Parameters } from 'fast-check';
+
+const DEFAULT_SEED = (Date.now() ^ (process.pid << 8)) | 0;
+
+const integerFrom = (name: string): number | undefined => {
+  const text = process.env[name];
+  if (text === undefined || text === '') return undefined;
+  const value = Number(text);
+  if (Number.isSafeInteger(value)) return value;
+  throw new Error(`${name} must be an integer, not "${text}"`);
+};
+
+/** The seed of this process: `PGSTRATA_SEED`, or a random one. fast-check prints it with every counterexample. */
+export const seed = (): number => integerFrom('PGSTRATA_SEED') ?? DEFAULT_SEED;
+
+/**
+ * How many runs a property gets: `PGSTRATA_RANDOM_RUNS` is a number of runs, or a factor such as `10x` for a soak.
+ *
+ * @example randomRuns(100) // 100; 1000 with PGSTRATA_RANDOM_RUNS=10x
+ */
+export const randomRuns = (defaultCount: number): number => {
+  const text = process.env['PGSTRATA_RANDOM_RUNS'] ?? '';
+  const factor = /^(?<factor>\d+(?:\.\d+)?)x$/u.exec(text)?.groups?.['factor'];
+  if (factor !== undefined) return Math.max(1, Math.round(defaultCount * Number(factor)));
+  return integerFrom('PGSTRATA_RANDOM_RUNS') ?? defaultCount;
+};
+
+/**
+ * The parameters for `fc.assert`.
+ *
+ * @example fc.assert(fc.property(fc.bigInt(), holds), propertyOptions(200))
+ */
+export const propertyOptions = <T>(defaultCount: number): Parameters<T> => ({
+  seed: seed(),
+  numRuns: randomRuns(defaultCount),
+  verbose: VerbosityLevel.Verbose,
+});
