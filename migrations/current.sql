@@ -1,0 +1,1 @@
+-- The next migration: table DDL here, functions as `--!include functions/NAME.sql`.

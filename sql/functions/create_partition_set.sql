@@ -1,0 +1,32 @@
+create or replace function strata.create_partition_set(
+  set_name text, parent regclass, time_column name, hash_column name, modulus int default 4
+) returns strata.partition_sets
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  result strata.partition_sets;
+  key    text := (select pg_get_partkeydef(parent));
+begin
+  if key is null or key not in (format('RANGE (%I)', time_column)) then
+    raise exception '% is not partitioned by range of %', parent, quote_ident(time_column)
+      using errcode = 'wrong_object_type', hint = format('Create it with PARTITION BY RANGE (%I).', time_column);
+  end if;
+  if not exists (select from pg_attribute a where a.attrelid = parent and a.attname = time_column
+                    and a.atttypid = 'timestamptz'::regtype and a.attnotnull) then
+    raise exception 'column % of % is not timestamptz not null', quote_ident(time_column), parent
+      using errcode = 'datatype_mismatch';
+  end if;
+  if not exists (select from pg_attribute a where a.attrelid = parent and a.attname = hash_column and a.attnum > 0) then
+    raise exception 'column % of % does not exist', quote_ident(hash_column), parent using errcode = 'undefined_column';
+  end if;
+  insert into strata.partition_sets (set_name, parent, time_column, hash_column, modulus)
+  values (set_name, parent, time_column, hash_column, modulus)
+  on conflict on constraint partition_sets_pkey do nothing;
+  select * into strict result from strata.partition_sets p where p.set_name = create_partition_set.set_name;
+  return result;
+end
+$$;
+
+comment on function strata.create_partition_set(text, regclass, name, name, int) is
+  'Puts a table that is partitioned by range of a timestamptz column under management: weeks × modulus hash partitions of hash_column. A set of that name stays as it is.';

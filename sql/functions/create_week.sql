@@ -1,0 +1,36 @@
+create or replace function strata.create_week(set_name text, lower_bound timestamptz) returns regclass
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+as $$
+declare
+  s           strata.partition_sets;
+  schema_name name;
+  root        name;
+  week        text := strata.week_name(set_name, lower_bound);
+  upper_bound timestamptz := lower_bound + interval '168 hours';
+  storage     text;
+begin
+  select * into strict s from strata.partition_sets p where p.set_name = create_week.set_name;
+  select n.nspname, c.relname into strict schema_name, root
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = s.parent;
+
+  -- CREATE … PARTITION OF would lock the root ACCESS EXCLUSIVE. Built apart with a CHECK that equals its bounds, the week is
+  -- attached under SHARE UPDATE EXCLUSIVE and without a scan.
+  execute format(
+    'create table %1$I.%2$I (like %1$I.%3$I including all, constraint %4$I check (%5$I >= %6$L and %5$I < %7$L)) partition by hash (%8$I)',
+    schema_name, week, root, week || '_bounds', s.time_column, lower_bound, upper_bound, s.hash_column);
+  storage := case when s.leaf_fillfactor is null then '' else format(' with (fillfactor = %s)', s.leaf_fillfactor) end;
+  for remainder in 0 .. s.modulus - 1 loop
+    execute format('create table %1$I.%2$I partition of %1$I.%3$I for values with (modulus %4$s, remainder %5$s)%6$s',
+      schema_name, week || '_hash_' || remainder, week, s.modulus, remainder, storage);
+  end loop;
+  execute format('alter table %1$I.%2$I attach partition %1$I.%3$I for values from (%4$L) to (%5$L)',
+    schema_name, root, week, lower_bound, upper_bound);
+  return format('%I.%I', schema_name, week)::regclass;
+end
+$$;
+
+comment on function strata.create_week(text, timestamptz) is
+  'Creates one week with its hash partitions and attaches it; the root gets no more than SHARE UPDATE EXCLUSIVE. Use ensure_weeks(), which serialises callers.';

@@ -1,0 +1,43 @@
+create or replace function strata.grant_roles() returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  r name;
+begin
+  foreach r in array array['strata_reader', 'strata_loader', 'strata_maintainer'] loop
+    if not exists (select from pg_roles where rolname = r) then
+      begin
+        execute format('create role %I nologin', r);
+      exception
+        when insufficient_privilege then
+          raise notice 'role % is missing and % may not create it', r, current_user;
+        when duplicate_object or unique_violation then
+          null;  -- another database of the cluster was migrated at the same moment
+      end;
+    end if;
+  end loop;
+  if (select count(*) from pg_roles where rolname in ('strata_reader', 'strata_loader', 'strata_maintainer')) < 3 then
+    return;
+  end if;
+  revoke all on all functions in schema strata from public;
+  grant usage on schema strata to strata_reader, strata_loader, strata_maintainer;
+  grant select on all tables in schema strata to strata_reader, strata_loader, strata_maintainer;
+  grant execute on all functions in schema strata to strata_loader, strata_maintainer;
+  grant execute on function strata.account(text), strata.account_text(bytea), strata.asset_id(text, text, text, numeric),
+    strata.week_start(timestamptz), strata.week_name(text, timestamptz), strata.partition_bounds(regclass), strata.set_partitions(text),
+    strata.period_start(text, timestamptz), strata.balance_at(bytea, bigint, timestamptz), strata.sample_predicate(text, int),
+    strata.recompute_floor(), strata.recompute_balances(bytea, bigint, timestamptz, int), strata.verify_rows(int),
+    strata.verify_state(int), strata.verify_sums(), strata.verify_snapshots(int), strata.verify_ledger()
+    to strata_reader;
+  grant insert, update, delete on strata.streams, strata.sources, strata.stream_batches, strata.quarantine, strata.assets,
+    strata.balance_changes, strata.account_balances, strata.account_balances_current, strata.snapshot_rows,
+    strata.fold_progress, strata.balance_status to strata_loader;
+  grant usage on all sequences in schema strata to strata_loader, strata_maintainer;
+  grant insert, update, delete on strata.partition_sets, strata.account_balances_opening, strata.maintenance_runs,
+    strata.consolidations, strata.detached_partitions to strata_maintainer;
+end
+$$;
+
+comment on function strata.grant_roles() is
+  'Creates the group roles strata_reader, strata_loader and strata_maintainer where the caller may, and grants each the least it needs. Safe to run again.';

@@ -1,0 +1,13 @@
+create or replace function strata.missing_weeks(set_name text, first_week timestamptz, last_week timestamptz) returns timestamptz[]
+language sql volatile
+set search_path = pg_catalog, strata, pg_temp
+begin atomic
+  select coalesce(array_agg(week order by week), '{}')
+    from generate_series(first_week, last_week, interval '168 hours') week
+   where not exists (
+     select from strata.set_partitions(missing_weeks.set_name) p
+      where p.lower_bound < week + interval '168 hours' and p.upper_bound > week);
+end;
+
+comment on function strata.missing_weeks(text, timestamptz, timestamptz) is
+  'The weeks of a managed set in [first_week, last_week] that no attached partition covers. Volatile: it must see what others committed while we waited for the lock.';

@@ -1,0 +1,35 @@
+create or replace function strata.take_back_changes(source_id smallint, from_block bigint, to_block bigint, min_time timestamptz) returns bigint
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+as $$
+declare
+  taken bigint;
+begin
+  perform strata.open_deltas();
+  -- The literal time prunes the weeks before the fork. What of this was folded is decided under the lock of the fold, by
+  -- stage_taken_back(): taken here already, that lock would be held while other rows are written, and deadlock with them.
+  execute format($take$
+    with gone as (
+      delete from strata.balance_changes c
+       where c.source_id = %1$s and c.block_num >= %2$s and (%3$L is null or c.block_num <= %3$L)
+         and c.block_time >= %4$L
+      returning c.account_address, c.asset_id, c.block_time, c.block_num, c.delta
+    ), kept as (
+      insert into pg_temp.taken_changes (source_id, account_address, asset_id, period, block_num, delta, change_count)
+      select %1$s, g.account_address, g.asset_id, strata.period_start(st.grain, g.block_time), g.block_num, -sum(g.delta), -count(*)
+        from gone g
+        join strata.sources src on src.source_id = %1$s
+        join strata.streams st on st.stream = src.stream
+       group by 2, 3, 4, 5
+    )
+    select count(*) from gone
+  $take$, source_id, from_block, to_block, coalesce(min_time, '-infinity')) into taken;
+  insert into pg_temp.taken_blocks values (take_back_changes.source_id, take_back_changes.from_block, take_back_changes.to_block);
+  return taken;
+end
+$$;
+
+comment on function strata.take_back_changes(smallint, bigint, bigint, timestamptz) is
+  'Deletes a source''s changes of blocks from_block to to_block (both inclusive; null is open) and keeps them for fold_deltas(), which takes those that were folded back from the balances; call it before the commit. No change of these blocks may be earlier than min_time. Returns the changes deleted.';
