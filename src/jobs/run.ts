@@ -1,0 +1,52 @@
+/** What a run of a stream is: how it is asked for, what it tells meanwhile, and what it comes to. */
+import type { BlockRange } from '../chain/range.ts';
+import type { BlockWindow } from '../chain/window.ts';
+import type { Pool } from '../db/query.ts';
+import type { FlightClient } from '../flight/client.ts';
+import type { ServerConfig, StreamConfig } from '../runtime/config.ts';
+import type { Committed } from '../warehouse/batches.ts';
+
+/** What happens during a run, for progress and metrics. */
+export type IngestEvent =
+  | { readonly kind: 'head'; readonly stream: string; readonly network: string; readonly block: number }
+  | { readonly kind: 'committed'; readonly stream: string; readonly result: Committed }
+  | {
+      readonly kind: 'reorg';
+      readonly stream: string;
+      readonly range: BlockRange;
+      readonly rowsErased: number;
+    };
+
+/** How to run a stream. */
+export interface IngestOptions {
+  readonly pool: Pool;
+  readonly client: FlightClient;
+  readonly stream: string;
+  readonly config: StreamConfig;
+  readonly serverKind: ServerConfig['kind'];
+  /** Blocks to load; both null for everything. */
+  readonly window: BlockWindow;
+  /** Go on behind the head until stopped. */
+  readonly follow: boolean;
+  /** Stops the run: what is whole is committed, the rest will come again. */
+  readonly signal: AbortSignal;
+  /** The present instant, which bounds the sane window of row times. */
+  readonly now: Date;
+  readonly onEvent: (event: IngestEvent) => void;
+  /** Longest wait for a server to say where its head is, in milliseconds; one minute. */
+  readonly headLimit_ms?: number;
+}
+
+/** Why a run ended. */
+export type IngestEnd = 'complete' | 'stopped' | 'nothing new' | 'nothing synced';
+
+/** What a run did. */
+export interface IngestResult {
+  readonly stream: string;
+  readonly end: IngestEnd;
+  readonly rows: number;
+  readonly quarantined: number;
+  readonly batches: number;
+  readonly blocks: number;
+  readonly reorgs: number;
+}

@@ -1,0 +1,27 @@
+/** Accounts between text and bytes: the TypeScript twins of strata.account() and strata.account_text(). */
+
+const HEX_TEXT = /^0x(?:[0-9a-fA-F]{2})*$/;
+// oxlint-disable-next-line no-control-regex -- a name with control characters does not print, so it is shown as hex
+const CONTROL = /[\x00-\x1f\x7f]/;
+const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+/** `0x…` hex as its bytes, anything else (bech32, account number) as its UTF-8 bytes. */
+export const accountBytes = (text: string): Buffer =>
+  HEX_TEXT.test(text) ? Buffer.from(text.slice(2), 'hex') : Buffer.from(text, 'utf8');
+
+/** The text where the bytes are printable UTF-8, else `0x…` hex; {@link accountBytes} reads either back to the same bytes. */
+export const accountText = (bytes: Uint8Array): string => {
+  const hex = `0x${Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('hex')}`;
+  // Addresses and hashes: what is not plain text there is never meant as text, even where it happens to be valid UTF-8.
+  if (
+    (bytes.length === 20 || bytes.length === 32) &&
+    bytes.some((byte) => byte === 0 || byte >= 0x80 || byte === 0x5c)
+  )
+    return hex;
+  try {
+    const text = strictUtf8.decode(bytes);
+    return CONTROL.test(text) || HEX_TEXT.test(text) ? hex : text;
+  } catch {
+    return hex;
+  }
+};

@@ -1,0 +1,105 @@
+/** The transaction of a stream: rows, new assets and ledger rows become true together, or not at all. */
+import { batchId } from '../chain/batch-id.ts';
+import type { BlockRange } from '../chain/range.ts';
+import { beginTransaction, type Transaction } from '../db/transaction.ts';
+import type { Pool } from '../db/query.ts';
+import type { Dataset, LoadBuffer, RangePlace, SettledEntry } from './datasets.ts';
+import {
+  holdClaim,
+  invalidateFrom,
+  invalidSpan,
+  recordRanges,
+  sourceOf,
+  type LedgerEntry,
+  type StreamClaim,
+} from './stream-state.ts';
+
+/** What one commit put into the warehouse. */
+export interface Committed {
+  readonly ranges: readonly LedgerEntry[];
+  readonly rows: number;
+  readonly quarantined: number;
+}
+
+/** Writes a stream, one transaction after the other. Calls must not overlap. */
+export interface BatchWriter {
+  /** The ranges with the identities their rows carry; makes sources of networks met for the first time. */
+  place(ranges: readonly BlockRange[]): Promise<readonly RangePlace[]>;
+  /** Erases the blocks from `range.start` on, in the open transaction. Returns the rows deleted. */
+  erase(range: BlockRange): Promise<number>;
+  /** Writes rows in the open transaction. */
+  write(buffer: LoadBuffer): Promise<void>;
+  /** Writes the ledger rows and commits. */
+  commit(entries: readonly LedgerEntry[]): Promise<Committed>;
+  /** Gives up the open transaction, if there is one. */
+  abandon(): Promise<void>;
+}
+
+/** A writer for the holder of `claim`. */
+export const createBatchWriter = (pool: Pool, claim: StreamClaim, dataset: Dataset): BatchWriter => {
+  const sources = new Map<string, number>();
+  let transaction: Transaction | null = null;
+
+  const open = async (): Promise<Transaction> => {
+    if (transaction !== null) return transaction;
+    transaction = await beginTransaction(pool);
+    await holdClaim(transaction.client, claim);
+    return transaction;
+  };
+  const sourceId = async (network: string): Promise<number> => {
+    const found = sources.get(network) ?? (await sourceOf(pool, claim.stream, network));
+    sources.set(network, found);
+    return found;
+  };
+
+  return {
+    place: (ranges) =>
+      Promise.all(
+        ranges.map(async (range) => ({
+          range,
+          sourceId: await sourceId(range.network),
+          batchId: batchId(range),
+        })),
+      ),
+    erase: async (range) => {
+      const source = await sourceId(range.network);
+      const { client } = await open();
+      const span = await invalidSpan(client, source, range.start);
+      if (span === null) return 0;
+      // The cut range is erased apart, because its ledger row stays and must count what is left of it.
+      const cut =
+        span.cutEnd === null ? 0 : await dataset.erase(client, source, span, span.from, span.cutEnd);
+      const behind = await dataset.erase(client, source, span, (span.cutEnd ?? span.from - 1) + 1, null);
+      await invalidateFrom(client, source, span, range.prevHash, cut);
+      return cut + behind;
+    },
+    write: async (buffer) => {
+      await dataset.reserve(buffer);
+      const { client } = await open();
+      await dataset.write(client, buffer);
+    },
+    commit: async (entries) => {
+      const opened = await open();
+      const { client } = opened;
+      const settled: SettledEntry[] = [];
+      for (const [network, ofNetwork] of Map.groupBy(entries, (entry) => entry.range.network)) {
+        const source = await sourceId(network);
+        await recordRanges(client, source, ofNetwork);
+        settled.push(...ofNetwork.map(({ range }) => ({ sourceId: source, range })));
+      }
+      await dataset.settle(client, settled);
+      transaction = null;
+      await opened.commit();
+      return {
+        ranges: entries,
+        rows: entries.reduce((sum, entry) => sum + entry.count.rows, 0),
+        quarantined: entries.reduce((sum, entry) => sum + entry.count.quarantined, 0),
+      };
+    },
+    abandon: async () => {
+      const open = transaction;
+      transaction = null;
+      await open?.rollback();
+    },
+  };
+};

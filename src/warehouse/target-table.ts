@@ -1,0 +1,203 @@
+/** The table of a `rows` load: read from the catalog, or created from the Arrow schema when it is missing. */
+import type { Field, Schema } from 'apache-arrow';
+import { sql } from 'kysely';
+import { defaultPgType, pgTypeNamed, requireConversion, type PgType } from '../arrow/types.ts';
+import type { CopyColumn } from '../arrow/copy.ts';
+import { on, type Pool } from '../db/query.ts';
+import type { RowsConfig } from '../runtime/config.ts';
+import { WarehouseError } from '../runtime/errors.ts';
+
+/** Columns every such table has beside those of its query: what makes it safe against reorgs. */
+export const BLOCK_COLUMN = '_block_num';
+export const BATCH_COLUMN = '_batch_id';
+
+/** A table's name in its parts. */
+export interface TableName {
+  readonly schema: string;
+  readonly table: string;
+}
+
+/** Splits `schema.table`; a bare name is in `public`. */
+export const tableName = (text: string): TableName => {
+  const [first = '', second] = text.split('.');
+  return second === undefined ? { schema: 'public', table: first } : { schema: first, table: second };
+};
+
+interface CatalogColumn {
+  readonly name: string;
+  readonly type: string;
+  readonly required: boolean;
+  readonly has_default: boolean;
+}
+
+/** A column of the Arrow schema and the table column it goes to. */
+interface Mapped {
+  readonly target: string;
+  readonly field: Field;
+}
+
+const mappedColumns = (schema: Schema, config: RowsConfig): Mapped[] => {
+  const fields = new Map(schema.fields.map((field) => [field.name, field]));
+  const sources = config.columns ?? Object.fromEntries(schema.fields.map(({ name }) => [name, name]));
+  const keys = config.partition === undefined ? [] : [config.partition.time, config.partition.hash];
+  const missing = [...Object.values(sources), ...keys.filter((key) => !Object.hasOwn(sources, key))].filter(
+    (source) => !fields.has(source),
+  );
+  if (missing.length > 0) throw unknownColumns(missing, schema);
+  return Object.entries(sources).map(([target, source]) => ({ target, field: fields.get(source)! }));
+};
+
+/** Says which columns a mapping names that the query does not give out. */
+export const unknownColumns = (missing: readonly string[], schema: Schema): WarehouseError =>
+  new WarehouseError('config', `the query has no column ${missing.join(', ')}`, {
+    ...(missing[0] === undefined ? {} : { column: missing[0] }),
+    remedy: `It gives out ${schema.fields.map((field) => field.name).join(', ')}; mend the mapping or the query.`,
+  });
+
+/**
+ * Makes the target table ready and says how to fill it.
+ *
+ * @param blockField the query's block column; null for servers without blocks
+ * @returns the columns of the COPY, in order
+ * @throws WarehouseError `config` for a mapping that does not fit the table
+ */
+export const prepareTable = async (
+  pool: Pool,
+  schema: Schema,
+  config: RowsConfig,
+  blockField: string | null,
+): Promise<CopyColumn[]> => {
+  const name = tableName(config.table);
+  const mapped = mappedColumns(schema, config);
+  if (blockField !== null && !schema.fields.some((field) => field.name === blockField))
+    throw unknownColumns([blockField], schema);
+  let catalog = await readCatalog(pool, name);
+  if (catalog.length === 0) {
+    await createTable(pool, name, mapped, config);
+    catalog = await readCatalog(pool, name);
+  }
+  const byName = new Map(catalog.map((column) => [column.name, column]));
+  const columns: CopyColumn[] = mapped
+    .filter(({ target }) => target !== BLOCK_COLUMN && target !== BATCH_COLUMN)
+    .map(({ target, field }) => {
+      const column = byName.get(target);
+      if (column === undefined)
+        throw misfit(
+          config.table,
+          target,
+          `has no column ${target}`,
+          `Add it (alter table … add column), or leave it out with \`columns\`.`,
+        );
+      const pgType = pgTypeNamed(column.type);
+      if (pgType === null)
+        throw misfit(
+          config.table,
+          target,
+          `has column ${target} of type ${column.type}, which COPY from Arrow cannot fill`,
+          "Give it one of the types of the README's type table.",
+        );
+      requireConversion(field, pgType);
+      return { name: target, source: field.name, pgType, nullable: !column.required };
+    });
+  // A server without blocks may still have a column for them, and --from and --to cut by it.
+  const block: CopyColumn['source'] = schema.fields.some((field) => field.name === config.block)
+    ? config.block
+    : { constant: 0 };
+  columns.push(
+    {
+      name: BLOCK_COLUMN,
+      source: block,
+      pgType: serviceType(byName, config.table, BLOCK_COLUMN),
+      nullable: false,
+    },
+    {
+      name: BATCH_COLUMN,
+      source: { constant: 0n },
+      pgType: serviceType(byName, config.table, BATCH_COLUMN),
+      nullable: false,
+    },
+  );
+  const filled = new Set(columns.map((column) => column.name));
+  const starved = catalog.filter(
+    (column) => column.required && !column.has_default && !filled.has(column.name),
+  );
+  if (starved[0] !== undefined)
+    throw misfit(
+      config.table,
+      starved[0].name,
+      `requires ${starved.map((column) => column.name).join(', ')}, which the query does not give`,
+      'Select it in the query, or give the column a default.',
+    );
+  return columns;
+};
+
+const serviceType = (columns: ReadonlyMap<string, CatalogColumn>, table: string, name: string): PgType => {
+  if (columns.get(name)?.type === 'bigint') return 'bigint';
+  throw misfit(
+    table,
+    name,
+    `has no column ${name} bigint`,
+    `Add it: alter table ${table} add column ${name} bigint. A reorg deletes rows by it.`,
+  );
+};
+
+const misfit = (table: string, column: string, what: string, remedy: string): WarehouseError =>
+  new WarehouseError('config', `table ${table} ${what}`, { column, remedy });
+
+const readCatalog = async (pool: Pool, { schema, table }: TableName): Promise<CatalogColumn[]> => {
+  const { rows } = await sql<CatalogColumn>`
+    select a.attname::text as name, format_type(a.atttypid, null) as type, a.attnotnull as required,
+           a.atthasdef or a.attidentity <> '' as has_default
+      from pg_catalog.pg_attribute a
+      join pg_catalog.pg_class c on c.oid = a.attrelid
+      join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+     where n.nspname = ${schema} and c.relname = ${table} and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
+     order by a.attnum`.execute(on(pool));
+  return rows;
+};
+
+const createTable = async (
+  pool: Pool,
+  name: TableName,
+  mapped: readonly Mapped[],
+  config: RowsConfig,
+): Promise<void> => {
+  const { partition } = config;
+  const keys = partition === undefined ? [] : [partition.time, partition.hash];
+  const definitions = mapped
+    .filter(({ target }) => target !== BLOCK_COLUMN && target !== BATCH_COLUMN)
+    .map(({ target, field }) => {
+      const type = partition?.time === target ? 'timestamptz' : defaultPgType(field);
+      const required = keys.includes(target) ? ' not null' : '';
+      return sql`${sql.id(target)} ${sql.raw(type + required)}`;
+    });
+  const service = [BLOCK_COLUMN, BATCH_COLUMN].map((column) => sql`${sql.id(column)} bigint not null`);
+  const table = sql.id(name.schema, name.table);
+  const tail = partition === undefined ? sql`` : sql` partition by range (${sql.id(partition.time)})`;
+  await on(pool)
+    .transaction()
+    .execute(async (transaction) => {
+      await sql`create table ${table} (${sql.join([...definitions, ...service])})${tail}`.execute(
+        transaction,
+      );
+      // BRIN costs next to nothing on load and keeps a reorg from reading the whole table.
+      await sql`create index on ${table} using brin (${sql.id(BLOCK_COLUMN)})`.execute(transaction);
+      if (partition !== undefined) {
+        await sql`select strata.create_partition_set(${name.table}, ${`"${name.schema}"."${name.table}"`}::regclass, ${partition.time}, ${partition.hash}, ${partition.modulus})`.execute(
+          transaction,
+        );
+      }
+    })
+    .catch((thrown: unknown) => {
+      if ((thrown as { code?: string }).code !== NO_SUCH_SCHEMA) throw thrown;
+      throw new WarehouseError(
+        'config',
+        `schema "${name.schema}" does not exist`,
+        { remedy: `Create it first: create schema ${name.schema}.` },
+        thrown,
+      );
+    });
+};
+
+/** SQLSTATE invalid_schema_name. */
+const NO_SUCH_SCHEMA = '3F000';

@@ -1,0 +1,110 @@
+/** Does every stored balance equal a full recompute? Reads one snapshot while loading goes on. */
+import { sql, type RawBuilder } from 'kysely';
+import { withTransaction } from '../db/pool.ts';
+import { on, type Client, type Pool } from '../db/query.ts';
+import { accountText } from './account.ts';
+
+/** How much to verify. */
+export interface VerifyOptions {
+  /** One in so many accounts; 1 for all. Sums and counts are always over everything. */
+  readonly oneIn: number;
+}
+
+/** Something that does not agree. */
+export interface Difference {
+  readonly problem: string;
+  readonly account?: string;
+  readonly asset_id?: string;
+  readonly timestamp?: string;
+  readonly detail: string;
+}
+
+/** What was compared, and what differs. */
+export interface VerifyReport {
+  /** Everything that does not agree; 0 when all is well. */
+  readonly differences: number;
+  /** Balance rows and state rows there are. */
+  readonly balances: number;
+  readonly state_rows: number;
+  readonly assets: number;
+  readonly sources: number;
+  readonly one_in: number;
+  /** The first {@link SHOWN_MAX} differences. */
+  readonly first: readonly Difference[];
+}
+
+/** Differences that are listed; all are counted. */
+const SHOWN_MAX = 10;
+
+/** Recomputes balances from the changes and compares, both ways; checks sums, the state, and the ledger's counts. */
+export const verifyBalances = (pool: Pool, { oneIn }: VerifyOptions): Promise<VerifyReport> =>
+  withTransaction(
+    pool,
+    async (client) => {
+      const found = [
+        await differences(
+          client,
+          sql`select problem, account_address, asset_id::text, timestamp, format('balance %s in %s changes', balance, change_count) as detail from strata.verify_rows(${oneIn})`,
+        ),
+        await differences(
+          client,
+          sql`select problem, account_address, asset_id::text, timestamp, format('balance %s', balance) as detail from strata.verify_state(${oneIn})`,
+        ),
+        await differences(
+          client,
+          sql`select problem, account_address, asset_id::text, timestamp, format('balance %s', balance) as detail from strata.verify_snapshots(${oneIn})`,
+        ),
+        await differences(
+          client,
+          sql`select 'asset does not sum to zero' as problem, null::bytea as account_address, asset_id::text, null::timestamptz as timestamp, format('total %s', total) as detail from strata.verify_sums()`,
+        ),
+        await differences(
+          client,
+          sql`select 'ledger and table count differently' as problem, null::bytea as account_address, null as asset_id, null::timestamptz as timestamp,
+          format('source %s: ledger %s, stored %s', source_id, ledger_rows, stored_rows) as detail from strata.verify_ledger()`,
+        ),
+      ];
+      const { rows } =
+        await sql<Counts>`select (select count(*) from strata.account_balances) as balances, (select count(*) from strata.account_balances_current) as state_rows,
+        (select count(*) from strata.assets) as assets, (select count(*) from strata.sources) as sources`.execute(
+          on(client),
+        );
+      return {
+        differences: found.reduce((sum, { count }) => sum + count, 0),
+        ...rows[0]!,
+        one_in: oneIn,
+        first: found.flatMap(({ first }) => first).slice(0, SHOWN_MAX),
+      };
+    },
+    { isolation: 'repeatable read', readOnly: true },
+  );
+
+type Counts = Pick<VerifyReport, 'balances' | 'state_rows' | 'assets' | 'sources'>;
+
+interface FoundRow {
+  readonly total: number;
+  readonly problem: string;
+  readonly account_address: Buffer | null;
+  readonly asset_id: string | null;
+  readonly timestamp: Date | null;
+  readonly detail: string;
+}
+
+/** Counts all rows of a check and takes the first few. */
+const differences = async (
+  client: Client,
+  check: RawBuilder<unknown>,
+): Promise<{ count: number; first: Difference[] }> => {
+  const { rows } =
+    await sql<FoundRow>`select count(*) over () as total, d.* from (${check}) d limit ${SHOWN_MAX}`.execute(
+      on(client),
+    );
+  const first = rows.map((row) => ({
+    problem: row.problem,
+    ...(row.account_address === null ? {} : { account: accountText(row.account_address) }),
+    ...(row.asset_id === null ? {} : { asset_id: row.asset_id }),
+    ...(row.timestamp === null ? {} : { timestamp: row.timestamp.toISOString() }),
+    detail: row.detail,
+  }));
+  return { count: rows[0]?.total ?? 0, first };
+};

@@ -1,0 +1,56 @@
+/** A pool whose next transaction loses its connection at a chosen statement, as when the process or the network dies. */
+import type { Socket } from 'node:net';
+import type { PoolClient } from 'pg';
+import type { Pool } from '../../src/db/query.ts';
+
+/** Where it dies: statements are counted from `begin`, which is 1; `sent` lets the statement reach the server first. */
+export interface Crash {
+  readonly at: number;
+  readonly sent: boolean;
+}
+
+/** What is left of a connection's socket that `pg` does not declare. */
+interface Wire {
+  readonly connection: { readonly stream: Socket };
+}
+
+type Query = (...args: unknown[]) => unknown;
+
+const arm = (client: PoolClient, { at, sent }: Crash): void => {
+  const query = client.query.bind(client) as Query;
+  const { stream } = (client as unknown as Wire).connection;
+  let statements = 0;
+  const counted: Query = (...args) => {
+    statements += 1;
+    if (statements !== at) return query(...args);
+    if (!sent) stream.destroy();
+    const answer = query(...args);
+    if (sent) {
+      stream.pause(); // the answer finds nobody
+      stream.write('', () => stream.destroy()); // but what was written has left
+    }
+    return answer;
+  };
+  Object.assign(client, { query: counted });
+};
+
+/** The pool with the crash; only connections borrowed one by one, as transactions are, are touched. */
+export const crashingPool = (pool: Pool, crash: Crash): { readonly pool: Pool; disarm(): void } => {
+  const armed: PoolClient[] = [];
+  const connect = async (): Promise<PoolClient> => {
+    const client = await pool.connect();
+    if (armed.length === 0) {
+      arm(client, crash);
+      armed.push(client);
+    }
+    return client;
+  };
+  return {
+    pool: Object.create(pool, {
+      connect: { value: (callback?: never) => (callback === undefined ? connect() : pool.connect(callback)) },
+    }) as Pool,
+    disarm: () => {
+      for (const client of armed) Reflect.deleteProperty(client, 'query');
+    },
+  };
+};

@@ -1,0 +1,162 @@
+/** Wrong variants of the fold, each a small replacement in the text of one SQL function: the tests must fail with every one. */
+
+/** One wrong variant. */
+export interface Mutation {
+  readonly name: string;
+  /** The function of schema strata whose text is changed. */
+  readonly changes: string;
+  /** What is found, exactly once unless it is a pattern with the flag g, and what takes its place. */
+  readonly from: string | RegExp;
+  readonly to: string;
+}
+
+/** All of them. */
+export const MUTATIONS: readonly Mutation[] = [
+  {
+    name: 'clamp on write',
+    changes: 'fold_deltas',
+    from: 'a.balance - a.total + sum(p.delta) over (partition by p.account_address, p.asset_id order by p.period)',
+    to: 'greatest(a.balance - a.total + sum(p.delta) over (partition by p.account_address, p.asset_id order by p.period), 0)',
+  },
+  {
+    name: 'clamp in the state',
+    changes: 'fold_deltas',
+    from: 'set balance = c.balance + excluded.balance',
+    to: 'set balance = greatest(c.balance + excluded.balance, 0)',
+  },
+  {
+    name: 'key without asset in the window',
+    changes: 'fold_deltas',
+    from: 'over (partition by p.account_address, p.asset_id order by p.period)',
+    to: 'over (partition by p.account_address order by p.period)',
+  },
+  {
+    name: 'key without asset in the window of late rows',
+    changes: 'fold_late_deltas',
+    from: 'window key as (partition by account_address, asset_id order by period)',
+    to: 'window key as (partition by account_address order by period)',
+  },
+  {
+    name: 'state always trusted',
+    changes: 'fold_deltas',
+    from: /s\."timestamp" = k\.last and \(k\.newest is null or k\.newest <= k\.first\)/,
+    to: 'true',
+  },
+  {
+    name: 'only the last period compared with the state',
+    changes: 'fold_deltas',
+    from: ' and (k.newest is null or k.newest <= k.first)',
+    to: '',
+  },
+  {
+    name: 'a lost state is trusted',
+    changes: 'heal_state',
+    from: 'if strata.state_is_stale() then',
+    to: 'if false then',
+  },
+  {
+    name: 'no re-derive after delete',
+    changes: 'fold_late_state',
+    from: 'having min(change_count) < 0',
+    to: 'having false',
+  },
+  {
+    name: 'rows without changes stay',
+    changes: 'fold_late_deltas',
+    from: 'and b.change_count = 0',
+    to: 'and false',
+  },
+  {
+    name: 'missing upper bound',
+    changes: 'fold_late_deltas',
+    from: 'and (l.next_period is null or b."timestamp" < l.next_period)',
+    to: '',
+  },
+  {
+    name: 'later rows not touched',
+    changes: 'fold_late_deltas',
+    from: 'b."timestamp" >= l.period',
+    to: 'b."timestamp" = l.period',
+  },
+  {
+    name: 'late row not seeded from the row before',
+    changes: 'fold_late_deltas',
+    from: 'order by b."timestamp" desc limit 1',
+    to: 'order by b."timestamp" limit 1',
+  },
+  {
+    name: 'double instead of numeric',
+    changes: 'fold_deltas',
+    from: 'sum(delta) as delta',
+    to: 'sum(delta::float8)::numeric as delta',
+  },
+  {
+    name: 'overlap added twice',
+    changes: 'fold_deltas',
+    from: 'set balance = excluded.balance, change_count',
+    to: 'set balance = b.balance + excluded.balance, change_count',
+  },
+  {
+    name: 'staging not emptied',
+    changes: 'fold_deltas',
+    from: 'delete from pg_temp.balance_deltas;',
+    to: '',
+  },
+  {
+    name: 'staging of late rows not emptied',
+    changes: 'fold_deltas',
+    from: 'delete from pg_temp.late_deltas;',
+    to: '',
+  },
+  {
+    name: 'opening balance not brought forward',
+    changes: 'fold_late_deltas',
+    from: 'set balance = o.balance + excluded.balance',
+    to: 'set balance = o.balance',
+  },
+  {
+    name: 'what waits is rebuilt too',
+    changes: 'folded_predicate',
+    from: /b\.end_block > \w+\.whole/,
+    to: 'false',
+  },
+  {
+    name: 'delete ignored',
+    changes: 'take_back_changes',
+    from: '-sum(g.delta), -count(*)',
+    to: '0 * sum(g.delta), 0 * count(*)',
+  },
+  {
+    name: 'deleted amount added again',
+    changes: 'take_back_changes',
+    from: '-sum(g.delta),',
+    to: 'sum(g.delta),',
+  },
+  {
+    name: 'block of the fork left in',
+    changes: 'take_back_changes',
+    from: 'c.block_num >= %2$s',
+    to: 'c.block_num > %2$s',
+  },
+  {
+    name: 'state goes back in time',
+    changes: 'fold_deltas',
+    from: '"timestamp" = greatest(c."timestamp", excluded."timestamp")',
+    to: '"timestamp" = excluded."timestamp"',
+  },
+  {
+    name: 'state of late rows added twice',
+    changes: 'fold_late_state',
+    from: 'where not state_done',
+    to: '',
+  },
+];
+
+/** The mutation that the environment asks for: set by scripts/mutate-fold.ts, never in an ordinary run. */
+export const chosenMutation = (): Mutation | null => {
+  const name = process.env['PGSTRATA_MUTATION'];
+  if (name === undefined || name === '') return null;
+  const found = MUTATIONS.find((mutation) => mutation.name === name);
+  if (found === undefined) throw new Error(`there is no mutation ${JSON.stringify(name)}`);
+  return found;
+};
