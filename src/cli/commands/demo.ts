@@ -1,0 +1,56 @@
+/** `pgstrata demo`: the whole way from Flight to balances in one command. */
+import { Command } from 'commander';
+import { recreateDatabase } from '../../db/administer.ts';
+import { createPool } from '../../db/pool.ts';
+import { runDemo } from '../../devnet/demo.ts';
+import { listenForStop } from '../../runtime/lifecycle.ts';
+import { createLogger } from '../../runtime/log.ts';
+import { configOf, findDatabase, type GlobalOptions } from '../context.ts';
+import { printResult, table } from '../output.ts';
+import { createProgress } from '../progress.ts';
+import { showProgress } from './ingest.ts';
+
+/** The demo has a database of its own, made anew each time. */
+const DEMO_DATABASE = 'pgstrata_demo';
+
+/** The command. */
+export const demoCommand = (): Command =>
+  new Command('demo')
+    .description(
+      `Load a simulated chain into a fresh database (${DEMO_DATABASE}) fold its balances, verify them and show some.`,
+    )
+    .addHelpText('after', '\nExample:\n  npm run demo -- --json')
+    .action(async (options: GlobalOptions) => {
+      const config = await configOf(options);
+      const progress = createProgress(process.stderr, Date.now);
+      const say = (text: string): void => progress.say(`• ${text}`);
+      const lifecycle = listenForStop((signal) => say(`${signal}: stopping`));
+      const server = await findDatabase(config, say);
+      try {
+        const connectionString = await recreateDatabase(server.url, DEMO_DATABASE);
+        const pool = createPool(connectionString, {
+          allowPlaintext: config.database.allow_plaintext,
+          synchronousCommit: 'off',
+        });
+        try {
+          const onEvent = showProgress(progress, createLogger(process.env));
+          const { report, busiest } = await runDemo({
+            pool,
+            connectionString,
+            signal: lifecycle.signal,
+            say,
+            onEvent,
+          });
+          progress.finish();
+          const rows = busiest.map((line) => [line.account, line.asset, BigInt(line.balance), line.changes]);
+          const text = `${table(['account', 'asset', 'balance', 'changes'], rows)}\n\n${table(Object.keys(report), [Object.values(report)])}`;
+          printResult(options.json === true, report, text);
+        } finally {
+          await pool.end();
+        }
+      } finally {
+        progress.finish();
+        await server.release();
+        lifecycle.dispose();
+      }
+    });

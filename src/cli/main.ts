@@ -1,0 +1,79 @@
+/** The command line: parses, dispatches, prints errors the way style and scripts need them. */
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import { demoCommand } from './commands/demo.ts';
+import { devnetCommand } from './commands/devnet.ts';
+import { doctorCommand } from './commands/doctor.ts';
+import { foldCommand } from './commands/fold.ts';
+import { ingestCommand } from './commands/ingest.ts';
+import { migrateCommand } from './commands/migrate.ts';
+import { rebuildCommand } from './commands/rebuild.ts';
+import { statusCommand } from './commands/status.ts';
+import { asWarehouseError } from '../db/errors.ts';
+import { verifyCommand } from './commands/verify.ts';
+import { configOf, secretsOf } from './context.ts';
+import { describeError, errorAsJson, EXIT_MISUSE, exitCodeOf, redact, redactRecord } from './output.ts';
+
+const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+  version: string;
+};
+
+const ENVIRONMENT = `
+Environment:
+  DATABASE_URL    PostgreSQL to use; without it an embedded one runs under .pgstrata/
+  PGSTRATA_LOG    trace, debug, info, warn (default), error or silent; JSON lines on stderr
+
+Example:
+  pgstrata migrate && pgstrata ingest --follow`;
+
+/** The whole command tree. */
+export const createProgram = (): Command => {
+  const program = new Command('pgstrata')
+    .description('Streams Arrow Flight into partitioned PostgreSQL and keeps exact balances.')
+    .version(version)
+    .addHelpText('after', ENVIRONMENT)
+    .exitOverride()
+    .showHelpAfterError('(run with --help for the options)');
+  for (const command of [
+    migrateCommand(),
+    ingestCommand(),
+    statusCommand(),
+    foldCommand(),
+    verifyCommand(),
+    rebuildCommand(),
+    devnetCommand(),
+    demoCommand(),
+    doctorCommand(),
+  ]) {
+    command
+      .exitOverride()
+      .option('-c, --config <file>', 'policy file (default: pgstrata.yaml where there is one)')
+      .option('--json', 'print one JSON result instead of text');
+    program.addCommand(command);
+  }
+  return program;
+};
+
+/** Runs a command line; returns the exit code. */
+export const main = async (argv: readonly string[]): Promise<number> => {
+  try {
+    await createProgram().parseAsync([...argv]);
+    return Number(process.exitCode ?? 0);
+  } catch (thrown) {
+    // Commander has printed its own message already; --help and --version come this way too.
+    if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? 0 : EXIT_MISUSE;
+    const error = asWarehouseError(thrown);
+    const secrets = await knownSecrets(argv);
+    const text = argv.includes('--json')
+      ? JSON.stringify(redactRecord(errorAsJson(error), secrets))
+      : redact(describeError(error), secrets);
+    process.stderr.write(`${text}\n`);
+    return exitCodeOf(error);
+  }
+};
+
+const knownSecrets = async (argv: readonly string[]): Promise<string[]> => {
+  const at = argv.findIndex((argument) => argument === '-c' || argument === '--config');
+  const file = at < 0 ? undefined : argv[at + 1];
+  return configOf(file === undefined ? {} : { config: file }).then(secretsOf, () => []);
+};

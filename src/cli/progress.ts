@@ -1,0 +1,90 @@
+/** Progress of long work on stderr: one live line on a terminal, a plain line every ten seconds elsewhere. */
+
+/** Where the work stands. */
+export interface ProgressState {
+  readonly label: string;
+  readonly done: number;
+  /** Null where the end is not known. */
+  readonly total: number | null;
+  readonly unit: string;
+  /** A second count beside the first, such as rows beside blocks. */
+  readonly rows: number;
+}
+
+/** A progress display. */
+export interface Progress {
+  update(state: ProgressState): void;
+  /** Prints a line above the display. */
+  say(text: string): void;
+  /** Takes the display away. */
+  finish(): void;
+}
+
+const TERMINAL_INTERVAL_MS = 100;
+const PLAIN_INTERVAL_MS = 10_000;
+const BAR_WIDTH = 24;
+
+/** A display on `stream`; `now` in milliseconds. */
+export const createProgress = (stream: NodeJS.WriteStream, now: () => number): Progress => {
+  const interval = stream.isTTY ? TERMINAL_INTERVAL_MS : PLAIN_INTERVAL_MS;
+  const started = new Map<string, { readonly at: number; readonly done: number; readonly rows: number }>();
+  let last = stream.isTTY ? 0 : now();
+  let shown = false;
+  const wipe = (): void => {
+    if (shown) stream.write('\r\u001b[K');
+    shown = false;
+  };
+  return {
+    update: (state) => {
+      const first = started.get(state.label) ?? { at: now(), done: state.done, rows: state.rows };
+      started.set(state.label, first);
+      if (now() - last < interval) return;
+      last = now();
+      const text = progressLine(
+        state,
+        state.done - first.done,
+        state.rows - first.rows,
+        (now() - first.at) / 1000,
+      );
+      if (!stream.isTTY) {
+        stream.write(`${text}\n`);
+        return;
+      }
+      wipe();
+      stream.write(text.slice(0, Math.max(20, stream.columns - 1)));
+      shown = true;
+    },
+    say: (text) => {
+      wipe();
+      stream.write(`${text}\n`);
+    },
+    finish: wipe,
+  };
+};
+
+/** One line: bar, share, counts, rate, time to go. `seconds` and the advances are since the display began. */
+export const progressLine = (
+  state: ProgressState,
+  advanced: number,
+  rowsAdvanced: number,
+  seconds: number,
+): string => {
+  const rate = seconds > 0 ? rowsAdvanced / seconds : 0;
+  const counts = `${state.rows.toLocaleString('en')} rows  ${Math.round(rate).toLocaleString('en')} rows/s`;
+  if (state.total === null || state.total <= 0)
+    return `${state.label}  ${state.unit} ${state.done.toLocaleString('en')}  ${counts}`;
+  const share = Math.min(1, Math.max(0, state.done / state.total));
+  const filled = Math.round(share * BAR_WIDTH);
+  const bar = '█'.repeat(filled) + '░'.repeat(BAR_WIDTH - filled);
+  const left = advanced > 0 ? ((state.total - state.done) * seconds) / advanced : Number.NaN;
+  const eta = Number.isFinite(left) ? `  ${duration(left)} to go` : '';
+  return `${state.label}  ${bar} ${(share * 100).toFixed(0).padStart(3)} %  ${state.unit} ${state.done.toLocaleString('en')}/${state.total.toLocaleString('en')}  ${counts}${eta}`;
+};
+
+/** Seconds as people say them: `8 s`, `3 min 20 s`, `2 h 5 min`. */
+export const duration = (seconds: number): string => {
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+};

@@ -1,0 +1,45 @@
+/** The demo: one command from nothing to balances, with the JSON line that is promised. */
+import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { dropDatabase } from '../../src/db/administer.ts';
+import { databaseUrl } from '../postgres.ts';
+import { jsonOf, openFolder } from './command.ts';
+import type { Folder } from './command.ts';
+
+let folder: Folder;
+beforeAll(async () => {
+  folder = await openFolder();
+});
+afterAll(async () => {
+  await folder.remove();
+  await dropDatabase(inject('ownerUrl'), 'pgstrata_demo');
+});
+
+test('loads a simulated chain into a fresh database and tells what it loaded', async () => {
+  const finished = await folder.run(['demo', '--json'], {
+    DATABASE_URL: databaseUrl(inject('ownerUrl'), inject('templateDatabase')),
+  });
+  expect(finished.code, finished.stderr).toBe(0);
+  const report = jsonOf(finished) as Record<string, number>;
+  expect(Object.keys(report).toSorted()).toEqual([
+    'accounts',
+    'assets',
+    'balance_changes',
+    'balances',
+    'blocks',
+    'differences',
+    'nonzero_assets',
+    'rows_per_second',
+    'seconds',
+    'state_rows',
+    'transfers',
+    'weeks',
+  ]);
+  expect(report).toMatchObject({ blocks: 14_400, assets: 20, nonzero_assets: 0, differences: 0 });
+  expect(report['balance_changes']).toBe(2 * (report['transfers'] ?? 0));
+  expect(report['weeks']).toBeGreaterThan(12);
+  expect(report['accounts']).toBeGreaterThan(4000);
+  expect(report['state_rows']).toBeGreaterThan(10_000);
+  expect(report['balances']).toBeGreaterThan(report['state_rows'] ?? 0);
+  expect(report['seconds']).toBeGreaterThan(0);
+  expect(report['rows_per_second']).toBeGreaterThan(0);
+}, 120_000);

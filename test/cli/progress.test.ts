@@ -1,0 +1,41 @@
+/** The progress line: what it says of shares, rates and time to go, on a terminal and off it. */
+import { PassThrough } from 'node:stream';
+import { expect, test } from 'vitest';
+import { createProgress, duration, progressLine } from '../../src/cli/progress.ts';
+import type { ProgressState } from '../../src/cli/progress.ts';
+
+const state: ProgressState = { label: 'erc20', done: 250, total: 1000, unit: 'block', rows: 12_000 };
+
+test('says share, counts, rate and time to go', () => {
+  const line = progressLine(state, 200, 10_000, 20);
+  expect(line).toMatch(
+    /^erc20 {2}█{6}░{18} {2}25 % {2}block 250\/1,000 {2}12,000 rows {2}500 rows\/s {2}1 min 15 s to go$/,
+  );
+});
+
+test('says what it can where the end is not known, or nothing has advanced yet', () => {
+  expect(progressLine({ ...state, total: null }, 0, 0, 0)).toBe('erc20  block 250  12,000 rows  0 rows/s');
+  expect(progressLine(state, 0, 0, 0)).not.toMatch(/to go|NaN|Infinity/);
+});
+
+test.each([
+  [8.4, '8 s'],
+  [59.6, '1 min 0 s'],
+  [200, '3 min 20 s'],
+  [7500, '2 h 5 min'],
+])('%d seconds are %s', (seconds, text) => {
+  expect(duration(seconds)).toBe(text);
+});
+
+test('writes a plain line every ten seconds where there is no terminal, and no control characters', () => {
+  const stream = new PassThrough();
+  let now = 0;
+  const progress = createProgress(stream as unknown as NodeJS.WriteStream, () => now);
+  for (; now <= 25_000; now += 1000) progress.update({ ...state, done: now });
+  progress.say('a word');
+  progress.finish();
+  const lines = String(stream.read()).trimEnd().split('\n');
+  expect(lines).toHaveLength(3);
+  expect(lines.at(-1)).toBe('a word');
+  expect(lines.join('')).not.toContain('\u001b');
+});
