@@ -1,0 +1,144 @@
+/** Fills in what README.md shows from the code: types, commands, schema, and the output that the demo ends in. */
+import { execFile } from 'node:child_process';
+import { readFile, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import type { Command } from 'commander';
+import pg from 'pg';
+import { typeTable } from '../src/arrow/types.ts';
+import { createProgram } from '../src/cli/main.ts';
+import { migrate } from '../src/db/migrate.ts';
+import { withScratchServer } from './scratch.ts';
+
+/** The file. */
+export const README_FILE = fileURLToPath(new URL('../README.md', import.meta.url));
+
+const MAIN = fileURLToPath(new URL('../src/cli/bin.ts', import.meta.url));
+
+const markdownTable = (headers: readonly string[], rows: readonly (readonly string[])[]): string =>
+  [headers, headers.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
+
+const code = (text: string): string => `\`${text}\``;
+
+/** More than a test run prints. */
+const OUTPUT_BYTES_MAX = 64 * 1024 * 1024;
+
+/** The type table of src/arrow/types.ts. */
+export const typesSection = (): string =>
+  markdownTable(
+    ['Arrow', 'PostgreSQL', 'or', 'remarks'],
+    typeTable().map(({ arrow, postgres, also, note }) => [
+      arrow,
+      code(postgres),
+      // Fifteen names would say less than one word.
+      also.length > 10 ? 'any other' : also.map(code).join(', '),
+      note,
+    ]),
+  );
+
+/** Options that README explains once for all commands. */
+const COMMON_OPTIONS = new Set(['--config', '--json']);
+
+const optionLines = (command: Command): string[] =>
+  command.options
+    .filter(({ long }) => !COMMON_OPTIONS.has(long ?? ''))
+    .map(({ flags, description, defaultValue }) => {
+      const preset = defaultValue === undefined ? '' : ` (default ${String(defaultValue)})`;
+      return `| | ${code(flags)} | ${description}${preset} |`;
+    });
+
+/** Every command with its options, as the command line itself knows them. */
+export const commandsSection = (): string =>
+  [
+    '| command | option | |',
+    '|---|---|---|',
+    ...createProgram().commands.flatMap((command) => [
+      `| ${code([command.name(), ...command.registeredArguments.map((argument) => `[${argument.name()}…]`)].join(' '))} | | ${command.description()} |`,
+      ...optionLines(command),
+    ]),
+  ].join('\n');
+
+const RELATIONS = `
+  select c.relname as name, obj_description(c.oid, 'pg_class') as says
+    from pg_catalog.pg_class c
+   where c.relnamespace = 'strata'::regnamespace and c.relkind in ('r', 'p', 'v') and not c.relispartition
+   order by c.relname`;
+
+/** Tables and views of a migrated database, with the comments they carry. */
+export const schemaSection = async (client: Pick<pg.ClientBase, 'query'>): Promise<string> => {
+  const { rows } = await client.query<{ name: string; says: string | null }>(RELATIONS);
+  return markdownTable(
+    ['table or view', ''],
+    rows.map(({ name, says }) => [code(name), says ?? '']),
+  );
+};
+
+/** What a person's demo prints on stdout. */
+const demoSection = async (url: string): Promise<string> => {
+  const { stdout } = await promisify(execFile)(process.execPath, [MAIN, 'demo'], {
+    cwd: tmpdir(), // a pgstrata.yaml of this folder is none of the demo's business
+    env: { ...process.env, DATABASE_URL: url },
+  });
+  return `\`\`\`\n${stdout.trimEnd()}\n\`\`\``;
+};
+
+/** What a passing `npm test` ends in. */
+const testsSection = async (): Promise<string> => {
+  const vitest = join(createRequire(import.meta.url).resolve('vitest/package.json'), '..', 'vitest.mjs');
+  const { stdout } = await promisify(execFile)(process.execPath, [vitest, 'run'], {
+    cwd: dirname(README_FILE),
+    env: { ...process.env, NO_COLOR: '1' },
+    maxBuffer: OUTPUT_BYTES_MAX,
+  }).catch(() => {
+    throw new Error('npm test fails here; README.md keeps the output it had');
+  });
+  return `\`\`\`\n${stdout.slice(stdout.lastIndexOf(' Test Files')).trimEnd()}\n\`\`\``;
+};
+
+const markers = (name: string): readonly [string, string] => [
+  `<!-- ${name}:begin -->`,
+  `<!-- ${name}:end -->`,
+];
+
+/** The generated text between a section's markers. */
+export const sectionOf = (readme: string, name: string): string => {
+  const [begin, end] = markers(name);
+  const [from, to] = [readme.indexOf(begin), readme.indexOf(end)];
+  if (from < 0 || to < from) throw new Error(`README.md has no section ${name}`);
+  return readme.slice(from + begin.length, to).trim();
+};
+
+/** The same file with another text between the section's markers. */
+export const replaceSection = (readme: string, name: string, text: string): string => {
+  const [begin, end] = markers(name);
+  sectionOf(readme, name);
+  return (
+    readme.slice(0, readme.indexOf(begin) + begin.length) + `\n${text}\n` + readme.slice(readme.indexOf(end))
+  );
+};
+
+const fillIn = async (sections: Readonly<Record<string, string>>): Promise<void> => {
+  const readme = await readFile(README_FILE, 'utf8');
+  const filled = Object.entries(sections).reduce(
+    (text, [name, section]) => replaceSection(text, name, section),
+    readme,
+  );
+  await writeFile(README_FILE, filled);
+};
+
+if (import.meta.main) {
+  await withScratchServer(async (url) => {
+    const demo = await demoSection(url);
+    await migrate({ connectionString: url });
+    const client = new pg.Client({ connectionString: url });
+    await client.connect();
+    const schema = await schemaSection(client);
+    await client.end();
+    await fillIn({ demo, types: typesSection(), commands: commandsSection(), schema });
+  });
+  // The whole suite takes minutes, so it runs only when asked for: npm run readme -- --tests
+  if (process.argv.includes('--tests')) await fillIn({ tests: await testsSection() });
+}
