@@ -19,6 +19,7 @@ const TYPES: Readonly<Record<string, string>> = {
   jsonb: 'Column<unknown, string>',
   name: 'string',
   numeric: 'Column<string, bigint | string>',
+  oid: 'number',
   regclass: 'string',
   text: 'string',
   timestamptz: 'Column<Date, Date | string>',

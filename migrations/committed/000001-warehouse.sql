@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:af7e97f7157e13e1cc57bda1ce51f367100f1efd
+--! Hash: sha1:a1e3c3e9b423026a128f0d6e97c4eca45f86b1b4
 --! Message: warehouse
 
 -- Table DDL lives only here; functions and views live one per file under sql/ and are included below.
@@ -16,8 +16,13 @@ create table strata.partition_sets (
   window_start      timestamptz not null default '2009-01-01 00:00:00+00',
   window_ahead      interval not null default '7 days' check (window_ahead >= interval '0'),
   leaf_fillfactor   int check (leaf_fillfactor between 10 and 100),
-  consolidate_after interval,
-  retain            interval,
+  consolidate_after interval check (consolidate_after >= interval '0'),
+  retain            interval check (retain >= interval '7 days'),
+  layout            text not null default 'hash' check (layout in ('hash', 'list')),
+  groups            jsonb check ((layout = 'list') = (groups is not null)),
+  heap_order        text not null default 'time' check (heap_order in ('time', 'key')),
+  hold              interval not null default '7 days' check (hold >= interval '0'),
+  size_alert        bigint not null default 1000000000 check (size_alert > 0),
   created_at        timestamptz not null default now()
 );
 comment on table strata.partition_sets is 'One row per managed parent table: how its weeks are cut, created ahead, consolidated and retained';
@@ -28,6 +33,11 @@ comment on column strata.partition_sets.window_ahead is 'Rows later than now + t
 comment on column strata.partition_sets.leaf_fillfactor is 'Fillfactor of new hash leaves; null is PostgreSQL''s default';
 comment on column strata.partition_sets.consolidate_after is 'Age at which a week''s hash partitions are merged; null never';
 comment on column strata.partition_sets.retain is 'Age beyond which weeks are detached and dropped; null keeps everything';
+comment on column strata.partition_sets.layout is 'What a week is cut by: hash of hash_column, or list of its values in groups';
+comment on column strata.partition_sets.groups is 'For the list layout: [{"name": "holding", "values": ["…"]}]; what no group names goes to the week''s own default partition';
+comment on column strata.partition_sets.heap_order is 'How a consolidated week lies on disk: by time (BRIN on time works) or by key (account look-ups read few pages)';
+comment on column strata.partition_sets.hold is 'How long a week that was taken out is kept before it is dropped';
+comment on column strata.partition_sets.size_alert is 'Bytes beyond which one partition is reported as too big';
 
 create table strata.streams (
   stream       text primary key check (stream <> ''),
@@ -202,35 +212,78 @@ create table strata.maintenance_runs (
   run_id      bigint generated always as identity primary key,
   set_name    text not null,
   verb        text not null,
-  plan        jsonb not null,
-  outcome     text not null default 'running' check (outcome in ('running', 'done', 'failed')),
-  detail      jsonb,
+  asked_by    text not null default 'command' check (asked_by in ('command', 'schedule', 'sql', 'library')),
+  plan        jsonb not null default '{}',
+  outcome     text not null default 'running' check (outcome in ('running', 'done', 'nothing', 'refused', 'failed', 'stopped')),
+  error       text,
+  detail      jsonb not null default '{}',
+  host        text,
+  backend_pid int default pg_backend_pid(),
   started_at  timestamptz not null default clock_timestamp(),
   finished_at timestamptz
 );
+create index maintenance_runs_set_verb on strata.maintenance_runs (set_name, verb, started_at);
 comment on table strata.maintenance_runs is 'Journal: every maintenance run with its plan and outcome';
+comment on column strata.maintenance_runs.outcome is 'running, done, nothing (the plan was empty), refused (reality differed from the plan), failed, stopped (asked to)';
 
 create table strata.consolidations (
   consolidation_id bigint generated always as identity primary key,
   set_name         text not null references strata.partition_sets,
-  week_start       timestamptz not null,
-  step             text not null,
+  lower_bound      timestamptz not null,
+  upper_bound      timestamptz not null,
+  way              text not null default 'online' check (way in ('online', 'transaction')),
+  step             text not null check (step in
+    ('planned', 'capturing', 'copying', 'indexing', 'freezing', 'replaying', 'verified', 'swapped', 'undoing', 'undone', 'dropped', 'failed')),
+  week             oid not null,
+  week_name        text not null,
+  stage            oid,
+  stage_name       text not null,
+  heap_order       text not null check (heap_order in ('time', 'key')),
+  row_count        bigint,
+  bytes_before     bigint,
+  bytes_after      bigint,
+  predicted_saving numeric,
+  actual_saving    numeric,
+  proof            jsonb,
   detail           jsonb not null default '{}',
+  error            text,
+  run_id           bigint references strata.maintenance_runs on delete set null,
   started_at       timestamptz not null default clock_timestamp(),
-  updated_at       timestamptz not null default clock_timestamp()
+  updated_at       timestamptz not null default clock_timestamp(),
+  swapped_at       timestamptz,
+  finished_at      timestamptz
 );
-comment on table strata.consolidations is 'Journal: one row per consolidation of a week; a crash resumes or undoes from it';
+create unique index consolidations_one_at_a_time on strata.consolidations (set_name, lower_bound) where finished_at is null;
+comment on table strata.consolidations is 'Journal: one row per consolidation of a week, brought up to date at each step; a crash resumes or undoes from it';
+comment on column strata.consolidations.way is 'online: step by step from a client, writers go on; transaction: one statement from SQL, writers of that week wait';
+comment on column strata.consolidations.step is 'The last step that is committed; swapped keeps the old week held until it is dropped or undone';
+comment on column strata.consolidations.predicted_saving is 'Share of bytes_before that the estimate said would be saved, 0 to 1';
+comment on column strata.consolidations.actual_saving is 'Share of bytes_before that was saved, 0 to 1';
+comment on column strata.consolidations.proof is 'Row count and order-independent hash of both sides at one snapshot';
 
-create table strata.detached_partitions (
-  partition_name text primary key,
-  set_name       text not null references strata.partition_sets,
-  lower_bound    timestamptz not null,
-  upper_bound    timestamptz not null,
-  reason         text not null,
-  drop_after     timestamptz not null,
-  detached_at    timestamptz not null default clock_timestamp()
+create table strata.held_partitions (
+  held_id          bigint generated always as identity primary key,
+  set_name         text not null references strata.partition_sets,
+  lower_bound      timestamptz not null,
+  upper_bound      timestamptz not null,
+  reason           text not null check (reason in ('retained', 'consolidated', 'undone')),
+  partition        oid not null,
+  partition_name   text not null,
+  bytes            bigint,
+  row_count        bigint,
+  consolidation_id bigint references strata.consolidations,
+  state            text not null default 'held' check (state in ('detaching', 'held', 'dropped', 'reattached')),
+  detail           jsonb not null default '{}',
+  detached_at      timestamptz not null default clock_timestamp(),
+  drop_after       timestamptz not null,
+  finished_at      timestamptz
 );
-comment on table strata.detached_partitions is 'Journal: partitions detached and held until drop_after';
+comment on table strata.held_partitions is 'Journal: weeks that were taken out of their set, each kept in schema strata_held until drop_after, so that it can be put back';
+comment on column strata.held_partitions.partition is 'The table itself; its name changes when it is held, its oid does not';
+comment on column strata.held_partitions.partition_name is 'Its name in the set, which it gets back when it is put back';
+
+create schema if not exists strata_held;
+comment on schema strata_held is 'Weeks that maintenance took out of their set and has not dropped yet; see strata.held_partitions';
 
 --! Included functions/account.sql
 create or replace function strata.account(address text) returns bytea
@@ -336,6 +389,58 @@ end;
 comment on function strata.set_partitions(text) is
   'The attached partitions of a managed set in time order, by their real bounds; leaves is the number of hash partitions, 0 for a consolidated week.';
 --! EndIncluded functions/set_partitions.sql
+--! Included functions/week_info.sql
+create or replace function strata.week_info(set_name text)
+returns table (
+  partition regclass, partition_name text, lower_bound timestamptz, upper_bound timestamptz, kind text, leaves int,
+  row_estimate bigint, heap_bytes bigint, index_bytes bigint, total_bytes bigint, pages bigint, visible_pages bigint, detach_pending boolean
+)
+language sql stable
+set search_path = pg_catalog, strata, pg_temp
+begin atomic
+  select c.oid::regclass, c.relname::text, b.lower_bound, b.upper_bound,
+         case
+           when c.relkind = 'f' then 'foreign'
+           when b.is_default then 'default'
+           when b.lower_bound is distinct from strata.week_start(b.lower_bound)
+             or b.upper_bound is distinct from b.lower_bound + interval '168 hours' then 'odd'
+           when c.relkind = 'r' then 'consolidated'
+           when (select p.partstrat from pg_partitioned_table p where p.partrelid = c.oid) = 'h' then 'hash'
+           when (select p.partstrat from pg_partitioned_table p where p.partrelid = c.oid) = 'l' then 'list'
+           else 'odd'
+         end,
+         (select count(*)::int from pg_inherits leaf where leaf.inhparent = c.oid),
+         size.row_estimate, size.heap_bytes, size.index_bytes, size.heap_bytes + size.index_bytes, size.pages, size.visible_pages,
+         i.inhdetachpending
+    from strata.partition_sets s
+    join pg_inherits i on i.inhparent = s.parent
+    join pg_class c on c.oid = i.inhrelid
+    cross join lateral strata.partition_bounds(c.oid) b
+    cross join lateral (
+      select case when min(leaf.reltuples) >= 0 then sum(leaf.reltuples)::bigint end as row_estimate,
+             coalesce(sum(pg_table_size(leaf.oid)), 0)::bigint as heap_bytes,
+             coalesce(sum(pg_indexes_size(leaf.oid)), 0)::bigint as index_bytes,
+             coalesce(sum(leaf.relpages), 0)::bigint as pages,
+             coalesce(sum(leaf.relallvisible), 0)::bigint as visible_pages
+        from pg_partition_tree(c.oid) t join pg_class leaf on leaf.oid = t.relid
+       where t.isleaf and leaf.relkind = 'r'
+    ) size
+   where s.set_name = week_info.set_name
+   order by b.lower_bound nulls last, c.relname;
+end;
+
+comment on function strata.week_info(text) is
+  'Every partition of a managed set with its real bounds, kind, sizes in bytes and freshness. kind: hash or list (a week with leaves), consolidated (one table), odd (not one whole week), default, foreign. row_estimate is null until the leaves were analyzed; pages and visible_pages are those of the last VACUUM or ANALYZE.';
+--! EndIncluded functions/week_info.sql
+--! Included functions/advisory_key.sql
+create or replace function strata.advisory_key(name text) returns bigint
+language sql immutable strict parallel safe
+set search_path = pg_catalog, pg_temp
+return ('x' || encode(substr(sha256(convert_to('pgstrata:' || name, 'UTF8')), 1, 8), 'hex'))::bit(64)::bigint;
+
+comment on function strata.advisory_key(text) is
+  'The key of a named advisory lock, the first 8 bytes of SHA-256: the same as the client''s. Names in use: ''maintain <set>'' (one maintainer per set), ''gate <set>'' (shared by each load, exclusive for a swap).';
+--! EndIncluded functions/advisory_key.sql
 --! Included functions/missing_weeks.sql
 create or replace function strata.missing_weeks(set_name text, first_week timestamptz, last_week timestamptz) returns timestamptz[]
 language sql volatile
@@ -1885,7 +1990,7 @@ begin
     strata.fold_progress, strata.balance_status to strata_loader;
   grant usage on all sequences in schema strata to strata_loader, strata_maintainer;
   grant insert, update, delete on strata.partition_sets, strata.account_balances_opening, strata.maintenance_runs,
-    strata.consolidations, strata.detached_partitions to strata_maintainer;
+    strata.consolidations, strata.held_partitions to strata_maintainer;
 end
 $$;
 

@@ -115,21 +115,33 @@ export interface BalancesCurrent {
 export interface Consolidations {
   consolidation_id: Generated<number>;
   set_name: string;
-  week_start: Column<Date, Date | string>;
-  step: string;
-  detail: Generated<Column<unknown, string>>;
-  started_at: Generated<Column<Date, Date | string>>;
-  updated_at: Generated<Column<Date, Date | string>>;
-}
-
-export interface DetachedPartitions {
-  partition_name: string;
-  set_name: string;
   lower_bound: Column<Date, Date | string>;
   upper_bound: Column<Date, Date | string>;
-  reason: string;
-  drop_after: Column<Date, Date | string>;
-  detached_at: Generated<Column<Date, Date | string>>;
+  /** online: step by step from a client, writers go on; transaction: one statement from SQL, writers of that week wait */
+  way: Generated<string>;
+  /** The last step that is committed; swapped keeps the old week held until it is dropped or undone */
+  step: string;
+  week: number;
+  week_name: string;
+  stage: number | null;
+  stage_name: string;
+  heap_order: string;
+  row_count: number | null;
+  bytes_before: number | null;
+  bytes_after: number | null;
+  /** Share of bytes_before that the estimate said would be saved, 0 to 1 */
+  predicted_saving: Nullable<Column<string, bigint | string>>;
+  /** Share of bytes_before that was saved, 0 to 1 */
+  actual_saving: Nullable<Column<string, bigint | string>>;
+  /** Row count and order-independent hash of both sides at one snapshot */
+  proof: Nullable<Column<unknown, string>>;
+  detail: Generated<Column<unknown, string>>;
+  error: string | null;
+  run_id: number | null;
+  started_at: Generated<Column<Date, Date | string>>;
+  updated_at: Generated<Column<Date, Date | string>>;
+  swapped_at: Nullable<Column<Date, Date | string>>;
+  finished_at: Nullable<Column<Date, Date | string>>;
 }
 
 export interface FoldProgress {
@@ -139,13 +151,38 @@ export interface FoldProgress {
   updated_at: Generated<Column<Date, Date | string>>;
 }
 
+export interface HeldPartitions {
+  held_id: Generated<number>;
+  set_name: string;
+  lower_bound: Column<Date, Date | string>;
+  upper_bound: Column<Date, Date | string>;
+  reason: string;
+  /** The table itself; its name changes when it is held, its oid does not */
+  partition: number;
+  /** Its name in the set, which it gets back when it is put back */
+  partition_name: string;
+  bytes: number | null;
+  row_count: number | null;
+  consolidation_id: number | null;
+  state: Generated<string>;
+  detail: Generated<Column<unknown, string>>;
+  detached_at: Generated<Column<Date, Date | string>>;
+  drop_after: Column<Date, Date | string>;
+  finished_at: Nullable<Column<Date, Date | string>>;
+}
+
 export interface MaintenanceRuns {
   run_id: Generated<number>;
   set_name: string;
   verb: string;
-  plan: Column<unknown, string>;
+  asked_by: Generated<string>;
+  plan: Generated<Column<unknown, string>>;
+  /** running, done, nothing (the plan was empty), refused (reality differed from the plan), failed, stopped (asked to) */
   outcome: Generated<string>;
-  detail: Nullable<Column<unknown, string>>;
+  error: string | null;
+  detail: Generated<Column<unknown, string>>;
+  host: string | null;
+  backend_pid: number | null;
   started_at: Generated<Column<Date, Date | string>>;
   finished_at: Nullable<Column<Date, Date | string>>;
 }
@@ -169,6 +206,16 @@ export interface PartitionSets {
   consolidate_after: string | null;
   /** Age beyond which weeks are detached and dropped; null keeps everything */
   retain: string | null;
+  /** What a week is cut by: hash of hash_column, or list of its values in groups */
+  layout: Generated<string>;
+  /** For the list layout: [{"name": "holding", "values": ["…"]}]; what no group names goes to the week's own default partition */
+  groups: Nullable<Column<unknown, string>>;
+  /** How a consolidated week lies on disk: by time (BRIN on time works) or by key (account look-ups read few pages) */
+  heap_order: Generated<string>;
+  /** How long a week that was taken out is kept before it is dropped */
+  hold: Generated<string>;
+  /** Bytes beyond which one partition is reported as too big */
+  size_alert: Generated<number>;
   created_at: Generated<Column<Date, Date | string>>;
 }
 
@@ -262,8 +309,8 @@ export interface DB {
   balances: Balances;
   balances_current: BalancesCurrent;
   consolidations: Consolidations;
-  detached_partitions: DetachedPartitions;
   fold_progress: FoldProgress;
+  held_partitions: HeldPartitions;
   maintenance_runs: MaintenanceRuns;
   partition_sets: PartitionSets;
   quarantine: Quarantine;
