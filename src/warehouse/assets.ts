@@ -1,5 +1,6 @@
 /** Assets by computed id: no sequence and no look-up, so every worker and node names the same asset alike. */
 import { createHash } from 'node:crypto';
+import { sql } from 'kysely';
 import { on, type Client } from '../db/query.ts';
 import { WarehouseError } from '../runtime/errors.ts';
 import { accountText } from './account.ts';
@@ -118,31 +119,60 @@ export const writeAssets = async (
     .toSorted((a, b) => (a.asset_id < b.asset_id ? -1 : 1));
   for (let start = 0; start < rows.length; start += ROWS_PER_INSERT) {
     const part = rows.slice(start, start + ROWS_PER_INSERT);
+    // No conflict target: every unique index is looked at. With one named, loaders that write the same new asset at the same
+    // moment would fail on the other.
     await on(client)
       .insertInto('assets')
       .values(part)
-      .onConflict((conflict) =>
-        conflict
-          .columns(['network', 'standard', 'asset_key', 'token_id'])
-          .doUpdateSet({ zero_sum: false })
-          .whereRef('assets.zero_sum', '>', 'excluded.zero_sum'),
-      )
-      .execute()
-      .catch((thrown: unknown) => {
-        if ((thrown as { constraint?: string }).constraint !== 'assets_pkey') throw thrown;
-        throw new WarehouseError(
-          'internal',
-          'two different assets have the same computed id',
-          { remedy: 'Report it with the row of strata.assets that the cause names.' },
-          thrown,
-        );
-      });
+      .onConflict((conflict) => conflict.doNothing())
+      .execute();
+    await requireSameAssets(client, part);
+    await markOneSided(
+      client,
+      part.filter((row) => !row.zero_sum).map((row) => row.asset_id),
+    );
     await requireTraits(
       client,
       part.map((row) => row.asset_id),
       traits,
     );
   }
+};
+
+/** Notes assets that were taken for zero-sum and are no longer; in id order, as they are written. */
+const markOneSided = async (client: Client, ids: readonly string[]): Promise<void> => {
+  if (ids.length === 0) return;
+  await sql`
+    update strata.assets a set zero_sum = false
+      from (select asset_id from strata.assets where asset_id = any(${ids}::bigint[]) and zero_sum order by asset_id for update) taken
+     where a.asset_id = taken.asset_id`.execute(on(client));
+};
+
+/** An asset as it is stored. */
+interface AssetRow {
+  readonly asset_id: string;
+  readonly network: string;
+  readonly standard: string;
+  readonly asset_key: string;
+  readonly token_id: string | null;
+}
+
+/** Fails where an id belongs to another natural key than ours. */
+const requireSameAssets = async (client: Client, assets: readonly AssetRow[]): Promise<void> => {
+  const column = (name: keyof AssetRow): (string | null)[] => assets.map((asset) => asset[name]);
+  const { rows } = await sql<{ asset_id: string; held_by: string | null }>`
+    select ours.asset_id::text, to_jsonb(a) #>> '{}' as held_by
+      from unnest(${column('asset_id')}::bigint[], ${column('network')}::text[], ${column('standard')}::text[],
+                  ${column('asset_key')}::text[], ${column('token_id')}::numeric[]) ours (asset_id, network, standard, asset_key, token_id)
+      left join strata.assets a on a.asset_id = ours.asset_id
+     where (a.network, a.standard, a.asset_key, a.token_id) is distinct from (ours.network, ours.standard, ours.asset_key, ours.token_id)
+     limit 1`.execute(on(client));
+  const [other] = rows;
+  if (other === undefined) return;
+  throw new WarehouseError('internal', 'two different assets have the same computed id', {
+    value: other.asset_id,
+    remedy: `Report it with this row of strata.assets: ${other.held_by ?? 'none has the id'}.`,
+  });
 };
 
 const requireTraits = async (client: Client, ids: readonly string[], traits: AssetTraits): Promise<void> => {
