@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:a1e3c3e9b423026a128f0d6e97c4eca45f86b1b4
+--! Hash: sha1:5a8f796b4d41db7aafe4662589bbc993580fc6b9
 --! Message: warehouse
 
 -- Table DDL lives only here; functions and views live one per file under sql/ and are included below.
@@ -615,11 +615,24 @@ begin
   if (select s.stale from strata.balance_status s) then
     return true;
   end if;
-  -- In two steps: a statement that names account_balances locks every week, and each fold comes through here.
+  -- Step by step: a statement that names account_balances locks every week, and each fold comes through here.
   if exists (select from strata.account_balances_current) then
     return false;
   end if;
-  return exists (select from strata.account_balances) or exists (select from strata.account_balances_opening);
+  if exists (select from strata.account_balances_opening) then
+    return true;
+  end if;
+  if not exists (
+    with recursive part as (
+      select i.inhrelid from pg_inherits i where i.inhparent = 'strata.account_balances'::regclass
+      union all
+      select i.inhrelid from pg_inherits i join part on part.inhrelid = i.inhparent
+    )
+    select from part join pg_class c on c.oid = part.inhrelid and c.relkind = 'r' where pg_relation_size(c.oid) > 0
+  ) then
+    return false;
+  end if;
+  return exists (select from strata.account_balances);
 end
 $$;
 
@@ -692,6 +705,10 @@ begin
     account_address bytea not null, asset_id bigint not null, period timestamptz not null,
     delta numeric not null, change_count int not null, state_done boolean not null
   ) on commit delete rows;
+  create temp table late_periods (
+    account_address bytea not null, asset_id bigint not null, period timestamptz not null, change_count int not null,
+    running numeric not null, running_opened numeric not null, next_period timestamptz, stored boolean not null, prior numeric
+  ) on commit delete rows;
   create temp table taken_changes (
     source_id smallint not null, account_address bytea not null, asset_id bigint not null, period timestamptz not null,
     block_num bigint not null, delta numeric not null, change_count int not null
@@ -721,6 +738,9 @@ begin
   on conflict (account_address, asset_id) do update
     set balance = c.balance + excluded.balance, "timestamp" = greatest(c."timestamp", excluded."timestamp");
 
+  if not exists (select from pg_temp.late_deltas where change_count < 0) then
+    return;
+  end if;
   -- Where changes were taken back the newest row may be gone: the state follows what is left, and goes with the last of it.
   with shrunk as materialized (
     select account_address, asset_id from pg_temp.late_deltas
@@ -747,8 +767,8 @@ $$;
 comment on function strata.fold_late_state() is
   'The part of fold_deltas() that brings the state of late and shrunk keys in line with their history.';
 --! EndIncluded functions/fold_late_state.sql
---! Included functions/fold_late_deltas.sql
-create or replace function strata.fold_late_deltas() returns void
+--! Included functions/find_late_priors.sql
+create or replace function strata.find_late_priors(earliest timestamptz, latest timestamptz, opened timestamptz) returns void
 language plpgsql
 set search_path = pg_catalog, strata, pg_temp
 set timezone = 'UTC'
@@ -759,59 +779,71 @@ set enable_mergejoin = off
 set enable_seqscan = off
 as $$
 declare
-  earliest timestamptz;
-  latest   timestamptz;
-  opened   timestamptz := (select s.opened_before from strata.balance_status s);
-  excess   record;
+  until      timestamptz;
+  since      timestamptz;
+  first_week timestamptz;
 begin
-  select greatest(min(period), opened), greatest(max(period), opened) into earliest, latest from pg_temp.late_deltas;
+  execute format($periods$
+    insert into pg_temp.late_periods (account_address, asset_id, period, change_count, running, running_opened, next_period, stored)
+    select l.*, exists (
+             select from strata.account_balances b
+              where b.account_address = l.account_address and b.asset_id = l.asset_id and b."timestamp" = l.period
+                and b."timestamp" between %1$L and %2$L)
+      from (
+        select account_address, asset_id, period, change_count, sum(delta) over key as running,
+               coalesce(sum(delta) filter (where period < %3$L) over key, 0) as running_opened, lead(period) over key as next_period
+          from pg_temp.late_deltas
+        window key as (partition by account_address, asset_id order by period)
+      ) l
+     where l.period >= %3$L
+  $periods$, earliest, latest, opened);
 
-  -- What is earlier than the rows that retention has left goes into the opening balance.
-  insert into strata.account_balances_opening as o (account_address, asset_id, balance, "timestamp")
-  select account_address, asset_id, sum(delta), max(period)
-    from pg_temp.late_deltas where period < opened group by account_address, asset_id
-   order by account_address, asset_id
-  on conflict (account_address, asset_id) do update
-    set balance = o.balance + excluded.balance, "timestamp" = greatest(o."timestamp", excluded."timestamp");
+  -- Most keys have a row within a month; for the others one week after the other, because to plan for years of weeks costs
+  -- more than to look into the few that are needed.
+  until := latest;
+  since := greatest(opened, strata.week_start(earliest) - interval '28 days');
+  while exists (select from pg_temp.late_periods where not stored and prior is null) loop
+    execute format($prior$
+      update pg_temp.late_periods t set prior = found.balance
+        from (
+          select p.ctid as place, r.balance
+            from pg_temp.late_periods p
+           cross join lateral (
+             select b.balance from strata.account_balances b
+              where b.account_address = p.account_address and b.asset_id = p.asset_id and b."timestamp" < p.period
+                and b."timestamp" >= %1$L and b."timestamp" < %2$L
+              order by b."timestamp" desc limit 1
+           ) r
+           where not p.stored and p.prior is null
+        ) found
+       where t.ctid = found.place
+    $prior$, since, until);
+    if first_week is null then
+      select coalesce(min(w.lower_bound), 'infinity') into first_week from strata.set_partitions('account_balances') w;
+    end if;
+    exit when since <= greatest(opened, first_week);
+    until := since;
+    since := greatest(opened, since - interval '7 days');
+  end loop;
+end
+$$;
 
-  -- Rows from the first touched period on take the sum of what lies at or before them; periods without a row get one,
-  -- seeded from the last row before. Both read the state of before this statement. The bounds are literals, so that the
-  -- weeks before the earliest period are pruned when the statement is planned.
-  execute format($fold$
-    with late as materialized (
-      select account_address, asset_id, period, change_count, delta,
-             sum(delta) over key as running, lead(period) over key as next_period,
-             coalesce(sum(delta) filter (where period < %3$L) over key, 0) as opened
-        from pg_temp.late_deltas
-      window key as (partition by account_address, asset_id order by period)
-    ), added as (
-      insert into strata.account_balances (account_address, asset_id, "timestamp", balance, change_count)
-      select l.account_address, l.asset_id, l.period,
-             coalesce(prior.balance + l.running, opening.balance + l.running - l.opened, l.running), l.change_count
-        from late l
-        left join lateral (
-          select b.balance from strata.account_balances b
-           where b.account_address = l.account_address and b.asset_id = l.asset_id and b."timestamp" < l.period
-             and b."timestamp" >= %3$L
-           order by b."timestamp" desc limit 1
-        ) prior on true
-        left join strata.account_balances_opening opening
-          on opening.account_address = l.account_address and opening.asset_id = l.asset_id
-       where l.period >= %3$L and not exists (
-         select from strata.account_balances b
-          where b.account_address = l.account_address and b.asset_id = l.asset_id and b."timestamp" = l.period
-            and b."timestamp" between %1$L and %2$L)
-       order by l.account_address, l.asset_id, l.period
-    )
-    update strata.account_balances b
-       set balance = b.balance + l.running,
-           change_count = b.change_count + case when b."timestamp" = l.period then l.change_count else 0 end
-      from late l
-     where b.account_address = l.account_address and b.asset_id = l.asset_id
-       and b."timestamp" >= %1$L and b."timestamp" >= l.period
-       and (l.next_period is null or b."timestamp" < l.next_period)
-  $fold$, earliest, latest, opened);
-
+comment on function strata.find_late_priors(timestamptz, timestamptz, timestamptz) is
+  'The part of fold_late_deltas() that lists the touched periods in pg_temp.late_periods, says which have a row already, and finds the balance of the last row before each of the others.';
+--! EndIncluded functions/find_late_priors.sql
+--! Included functions/drop_emptied_periods.sql
+create or replace function strata.drop_emptied_periods(earliest timestamptz, latest timestamptz) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+set enable_hashjoin = off
+set enable_mergejoin = off
+set enable_seqscan = off
+as $$
+declare
+  excess record;
+begin
   execute format($fold$
     delete from strata.account_balances b
      using pg_temp.late_deltas l
@@ -831,7 +863,69 @@ begin
       strata.account_text(excess.account_address), excess.asset_id, excess."timestamp"
       using errcode = 'integrity_constraint_violation', hint = 'Run pgstrata verify, then pgstrata rebuild for the keys it names.';
   end if;
+end
+$$;
 
+comment on function strata.drop_emptied_periods(timestamptz, timestamptz) is
+  'The part of fold_late_deltas() for changes taken back: rows that lost their last change go; a row that would owe changes is an error.';
+--! EndIncluded functions/drop_emptied_periods.sql
+--! Included functions/fold_late_deltas.sql
+create or replace function strata.fold_late_deltas() returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+-- A handful of keys against years of history: only index look-ups may touch it, whatever the planner believes of temporary tables.
+set enable_hashjoin = off
+set enable_mergejoin = off
+set enable_seqscan = off
+as $$
+declare
+  earliest timestamptz;
+  latest   timestamptz;
+  opened   timestamptz := (select s.opened_before from strata.balance_status s);
+begin
+  select greatest(min(period), opened), greatest(max(period), opened) into earliest, latest from pg_temp.late_deltas;
+
+  -- What is earlier than the rows that retention has left goes into the opening balance.
+  insert into strata.account_balances_opening as o (account_address, asset_id, balance, "timestamp")
+  select account_address, asset_id, sum(delta), max(period)
+    from pg_temp.late_deltas where period < opened group by account_address, asset_id
+   order by account_address, asset_id
+  on conflict (account_address, asset_id) do update
+    set balance = o.balance + excluded.balance, "timestamp" = greatest(o."timestamp", excluded."timestamp");
+
+  perform strata.find_late_priors(earliest, latest, opened);
+
+  -- Rows from the first touched period on take the sum of what lies at or before them; periods without a row get one,
+  -- seeded from the last row before. The bounds are literals, so that the weeks before the earliest period are pruned when
+  -- the statement is planned.
+  execute format($fold$
+    with added as (
+      insert into strata.account_balances (account_address, asset_id, "timestamp", balance, change_count)
+      select l.account_address, l.asset_id, l.period,
+             coalesce(l.prior + l.running, opening.balance + l.running - l.running_opened, l.running), l.change_count
+        from pg_temp.late_periods l
+        left join strata.account_balances_opening opening
+          on opening.account_address = l.account_address and opening.asset_id = l.asset_id
+       where not l.stored
+       order by l.account_address, l.asset_id, l.period
+    ), late as materialized (
+      select * from pg_temp.late_periods order by account_address, asset_id, period
+    )
+    update strata.account_balances b
+       set balance = b.balance + l.running,
+           change_count = b.change_count + case when b."timestamp" = l.period then l.change_count else 0 end
+      from late l
+     where b.account_address = l.account_address and b.asset_id = l.asset_id
+       and b."timestamp" >= %1$L and b."timestamp" >= l.period
+       and (l.next_period is null or b."timestamp" < l.next_period)
+  $fold$, earliest);
+
+  if exists (select from pg_temp.late_deltas where change_count < 0) then
+    perform strata.drop_emptied_periods(earliest, latest);
+  end if;
+  delete from pg_temp.late_periods;
   perform strata.fold_late_state();
 end
 $$;
@@ -896,6 +990,8 @@ set search_path = pg_catalog, strata, pg_temp
 set work_mem = '64MB'
 -- The state is looked up by key, never read whole, whatever the planner believes of staging tables without statistics.
 set enable_seqscan = off
+-- Estimates of staging rows are guesses; a hash join of them is right for two rows and for two hundred thousand.
+set enable_nestloop = off
 as $$
 declare
   folded  bigint;
@@ -911,20 +1007,20 @@ begin
 
   -- Appends, the usual case: the state row takes the sum and hands back the balance from which the periods' rows follow.
   -- History is only written, never read, so the cost does not depend on how much of it there is.
-  with by_period as materialized (
-    select account_address, asset_id, period, sum(delta) as delta, sum(change_count)::int as change_count
+  with staged as materialized (
+    select account_address, asset_id, period, sum(delta) as delta, sum(change_count)::int as change_count,
+           sum(sum(delta)) over so_far as sum_so_far, sum(sum(delta)) over key as total,
+           min(period) over key as first, max(period) over key as last, min(sum(change_count)) over key > 0 as grows
       from pg_temp.balance_deltas group by account_address, asset_id, period
-  ), by_key as materialized (
-    select account_address, asset_id, min(period) as first, max(period) as last, sum(delta) as total,
-           min(change_count) > 0 as grows
-      from by_period group by account_address, asset_id
+    window key as (partition by account_address, asset_id),
+           so_far as (partition by account_address, asset_id order by period)
   ), before as materialized (
     -- A key with one period needs no look-up: its state comes back later than that period only if it was so before.
-    select k.*, case when k.first < k.last then (
+    select k.account_address, k.asset_id, k.total, k.first, k.last, case when k.first < k.last then (
              select c."timestamp" from strata.account_balances_current c
               where c.account_address = k.account_address and c.asset_id = k.asset_id) end as newest
-      from by_key k
-     where k.grows
+      from staged k
+     where k.grows and k.period = k.last
   ), state as (
     insert into strata.account_balances_current as c (account_address, asset_id, balance, "timestamp")
     select account_address, asset_id, total, last from before order by account_address, asset_id
@@ -932,15 +1028,13 @@ begin
       set balance = c.balance + excluded.balance, "timestamp" = greatest(c."timestamp", excluded."timestamp")
     returning c.account_address, c.asset_id, c.balance, c."timestamp"
   ), appended as materialized (
-    select k.account_address, k.asset_id, k.total, s.balance,
+    select k.account_address, k.asset_id, s.balance - k.total as seed,
            s."timestamp" = k.last and (k.newest is null or k.newest <= k.first) and k.first >= opened as at_head
       from state s join before k using (account_address, asset_id)
   ), written as (
     insert into strata.account_balances as b (account_address, asset_id, "timestamp", balance, change_count)
-    select p.account_address, p.asset_id, p.period,
-           a.balance - a.total + sum(p.delta) over (partition by p.account_address, p.asset_id order by p.period),
-           p.change_count
-      from by_period p join appended a using (account_address, asset_id)
+    select p.account_address, p.asset_id, p.period, a.seed + p.sum_so_far, p.change_count
+      from staged p join appended a using (account_address, asset_id)
      where a.at_head
      order by p.account_address, p.asset_id, p.period
     on conflict (account_address, asset_id, "timestamp") do update
@@ -949,7 +1043,7 @@ begin
   ), left_over as (
     insert into pg_temp.late_deltas (account_address, asset_id, period, delta, change_count, state_done)
     select p.account_address, p.asset_id, p.period, p.delta, p.change_count, a.at_head is not null
-      from by_period p left join appended a using (account_address, asset_id)
+      from staged p left join appended a using (account_address, asset_id)
      where a.at_head is not true and (p.delta <> 0 or p.change_count <> 0)
     returning 1
   )
@@ -968,66 +1062,258 @@ $$;
 comment on function strata.fold_deltas(int) is
   'Folds pg_temp.balance_deltas into account_balances and account_balances_current inside the caller''s transaction; returns the rows touched. Afterwards every balance equals a full recompute. Weeks of the periods must exist. With a hash partition, all deltas are of its accounts, and other partitions may be folded at the same time.';
 --! EndIncluded functions/fold_deltas.sql
---! Included functions/fold_week.sql
-create or replace function strata.fold_week(week_start timestamptz) returns bigint
+--! Included functions/week_leaves.sql
+create or replace function strata.week_leaves(set_name text, instant timestamptz)
+returns table (week regclass, leaf regclass, modulus int, remainder int)
+language sql stable
+set search_path = pg_catalog, strata, pg_temp
+begin atomic
+  select w.partition, i.inhrelid::regclass, bound.parts[1]::int, bound.parts[2]::int
+    from strata.set_partitions(week_leaves.set_name) w
+    join pg_inherits i on i.inhparent = w.partition
+    join pg_class c on c.oid = i.inhrelid
+   cross join lateral (
+     select regexp_match(pg_get_expr(c.relpartbound, c.oid), '^FOR VALUES WITH \(modulus (\d+), remainder (\d+)\)$') as parts
+   ) bound
+   where w.lower_bound <= instant and instant < w.upper_bound and bound.parts is not null;
+end;
+
+comment on function strata.week_leaves(text, timestamptz) is
+  'The hash partitions of the week that holds the instant; none for a week that is consolidated or cut otherwise.';
+--! EndIncluded functions/week_leaves.sql
+--! Included functions/open_fresh_leaf.sql
+create or replace function strata.open_fresh_leaf(leaf regclass) returns regclass
 language plpgsql
 set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  schema_name name;
+  fresh       name := 'fresh_' || leaf::oid;
+  has_rows    boolean;
+  storage     text;
+begin
+  execute format('select exists (select from %s)', leaf) into has_rows;
+  if has_rows then
+    return leaf;
+  end if;
+  select n.nspname, coalesce(format(' with (%s)', array_to_string(c.reloptions, ', ')), '') into strict schema_name, storage
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = leaf;
+  execute format('create table %I.%I (like %s including defaults including constraints including storage including compression)%s',
+    schema_name, fresh, leaf, storage);
+  return format('%I.%I', schema_name, fresh)::regclass;
+end
+$$;
+
+comment on function strata.open_fresh_leaf(regclass) is
+  'An empty table like this empty partition, without its indexes, to be filled and put in its place by place_week_partition(); the partition itself when it has rows.';
+--! EndIncluded functions/open_fresh_leaf.sql
+--! Included functions/build_indexes_like.sql
+create or replace function strata.build_indexes_like(model regclass, target regclass) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  statement text;
+begin
+  for statement in
+    select case
+             when con.oid is not null then format('alter table %s add %s', target, pg_get_constraintdef(con.oid))
+             else format('create %sindex on %s%s', case when i.indisunique then 'unique ' else '' end, target,
+                         substr(pg_get_indexdef(i.indexrelid), strpos(pg_get_indexdef(i.indexrelid), ' USING ')))
+           end
+      from pg_index i
+      left join pg_constraint con on con.conindid = i.indexrelid and con.contype in ('p', 'u') and con.conrelid = model
+     where i.indrelid = model and i.indisvalid
+     order by i.indisprimary desc, i.indexrelid
+  loop
+    execute statement;
+  end loop;
+end
+$$;
+
+comment on function strata.build_indexes_like(regclass, regclass) is
+  'Builds on one table the primary key, unique constraints and indexes of another, so that an ATTACH in its place finds them.';
+--! EndIncluded functions/build_indexes_like.sql
+--! Included functions/fill_week_partition.sql
+create or replace function strata.fill_week_partition(week_start timestamptz, remainder int) returns bigint
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
 set work_mem = '256MB'
+set maintenance_work_mem = '256MB'
 -- Most keys of the state take part: reading it whole beats a look-up per key.
 set enable_nestloop = off
 as $$
 declare
   lower_bound timestamptz := strata.week_start(week_start);
   upper_bound timestamptz := strata.week_start(week_start) + interval '168 hours';
+  target      record;
+  changes     text;
+  own         text;
   behind      boolean;
+  filled      regclass;
   folded      bigint;
 begin
-  perform strata.lock_fold();
+  select l.* into target from strata.week_leaves('account_balances', lower_bound) l where l.remainder = fill_week_partition.remainder;
+  if target.leaf is null then
+    raise exception 'the week of % has no hash partition %', lower_bound, remainder
+      using errcode = 'undefined_table', hint = 'Call ensure_weeks() first; a consolidated week takes fold_changes().';
+  end if;
+  -- The state has four hash partitions; where the week has as many, each fold locks its own.
+  perform strata.lock_fold(case when target.modulus = 4 then remainder end);
   perform strata.heal_state();
+  own := format('satisfies_hash_partition(%s, %s, %s, account_address)',
+    case when target.modulus = 4 then 'strata.account_balances_current'::regclass::oid else target.week::oid end, target.modulus, remainder);
+
+  -- Asked of the state, which knows the newest row of each key, and not of the week itself: a lock on the week, shared by two
+  -- that fill their partitions at once, would keep both from putting theirs in place.
   execute format($check$
     select exists (
-      select from strata.account_balances b join strata.assets a on a.asset_id = b.asset_id and not a.observed
-       where b."timestamp" >= %L)
-  $check$, lower_bound) into behind;
+      select from strata.account_balances_current s join strata.assets a on a.asset_id = s.asset_id and not a.observed
+       where s."timestamp" >= %1$L and %2$s)
+  $check$, lower_bound, own) into behind;
   if behind then
     raise exception 'there are balances at or behind the week of % already', lower_bound
       using errcode = 'object_not_in_prerequisite_state',
             hint = 'Whole weeks are folded in order into empty weeks; fold_changes() folds into what is there.';
   end if;
-  perform strata.ensure_weeks('account_balances', lower_bound, lower_bound);
 
-  -- One pass over the week: aggregate, sum along each key, on top of the state; rows arrive in key order, which the
-  -- b-trees of the empty week take at the speed of building them.
+  -- Changes that are cut like the balances are read from one leaf, others by their hash.
+  select format('%s c', l.leaf) into changes
+    from strata.week_leaves('balance_changes', lower_bound) l
+   where l.modulus = target.modulus and l.remainder = fill_week_partition.remainder;
+  changes := coalesce(changes, format(
+    'strata.balance_changes c where c.block_time >= %1$L and c.block_time < %2$L and %3$s', lower_bound, upper_bound, own));
+
+  filled := strata.open_fresh_leaf(target.leaf);
   execute format($fold$
-    with by_period as materialized (
-      select c.account_address, c.asset_id,
-             date_bin(case a.grain when 'hour' then interval '1 hour' else interval '1 day' end, c.block_time,
-                      timestamptz '1970-01-01 00:00:00+00') as period,
-             sum(c.delta) as delta, count(*)::int as change_count
-        from strata.balance_changes c join strata.assets a on a.asset_id = c.asset_id
-       where c.block_time >= %1$L and c.block_time < %2$L
-       group by 1, 2, 3
-    ), rows as materialized (
-      select p.account_address, p.asset_id, p.period, p.change_count,
-             coalesce(s.balance, 0) + sum(p.delta) over (partition by p.account_address, p.asset_id order by p.period) as balance,
-             lead(p.period) over (partition by p.account_address, p.asset_id order by p.period) is null as newest
-        from by_period p
-        left join strata.account_balances_current s on s.account_address = p.account_address and s.asset_id = p.asset_id
-    ), state as (
-      insert into strata.account_balances_current as s (account_address, asset_id, balance, "timestamp")
-      select account_address, asset_id, balance, period from rows where newest
-      on conflict (account_address, asset_id) do update set balance = excluded.balance, "timestamp" = excluded."timestamp"
-    )
-    insert into strata.account_balances (account_address, asset_id, "timestamp", balance, change_count)
-    select account_address, asset_id, period, balance, change_count from rows
-  $fold$, lower_bound, upper_bound);
+    insert into %1$s (account_address, asset_id, "timestamp", balance, change_count)
+    select p.account_address, p.asset_id, p.period,
+           coalesce(s.balance, 0) + sum(p.delta) over (partition by p.account_address, p.asset_id order by p.period), p.change_count
+      from (
+        select c.account_address, c.asset_id,
+               date_bin(case a.grain when 'hour' then interval '1 hour' else interval '1 day' end, c.block_time,
+                        timestamptz '1970-01-01 00:00:00+00') as period,
+               sum(c.delta) as delta, count(*)::int as change_count
+          from (select c.account_address, c.asset_id, c.block_time, c.delta from %2$s) c
+          join strata.assets a on a.asset_id = c.asset_id
+         group by 1, 2, 3
+      ) p
+      left join strata.account_balances_current s on s.account_address = p.account_address and s.asset_id = p.asset_id
+     order by p.account_address, p.asset_id, p.period
+  $fold$, filled, changes);
   get diagnostics folded = row_count;
+
+  execute format($state$
+    with newest as materialized (
+      select account_address, asset_id, balance, "timestamp"
+        from (
+          select account_address, asset_id, balance, "timestamp",
+                 lead("timestamp") over (partition by account_address, asset_id order by "timestamp") is null as newest
+            from %1$s where change_count > 0
+        ) rows
+       where newest
+    ), known as (
+      update strata.account_balances_current s set balance = n.balance, "timestamp" = n."timestamp"
+        from newest n where s.account_address = n.account_address and s.asset_id = n.asset_id
+      returning s.account_address, s.asset_id
+    )
+    insert into strata.account_balances_current (account_address, asset_id, balance, "timestamp")
+    select n.account_address, n.asset_id, n.balance, n."timestamp"
+      from newest n left join known k on k.account_address = n.account_address and k.asset_id = n.asset_id
+     where k.asset_id is null
+  $state$, filled);
+
+  if filled <> target.leaf then
+    perform strata.build_indexes_like(target.leaf, filled);
+  end if;
+  return folded;
+end
+$$;
+
+comment on function strata.fill_week_partition(timestamptz, int) is
+  'The first half of fold_week_partition(): balances of one hash partition of the week, in a table beside the set with all its indexes, and the state after them; returns the balance rows. Where the partition has rows already (snapshots), they go straight into it.';
+--! EndIncluded functions/fill_week_partition.sql
+--! Included functions/place_week_partition.sql
+create or replace function strata.place_week_partition(week_start timestamptz, remainder int) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  place       record;
+  schema_name name;
+  leaf_name   name;
+  fresh       regclass;
+begin
+  select l.* into strict place
+    from strata.week_leaves('account_balances', strata.week_start(week_start)) l where l.remainder = place_week_partition.remainder;
+  select n.nspname, c.relname into strict schema_name, leaf_name
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = place.leaf;
+  fresh := to_regclass(format('%I.%I', schema_name, 'fresh_' || place.leaf::oid));
+  if fresh is null then
+    return;
+  end if;
+  -- Whoever checks a hash holds the week until commit: one after the other, or two would wait for each other.
+  perform pg_advisory_xact_lock(strata.advisory_key('place ' || place.week::oid));
+  -- Proved before the week is locked, so that ATTACH need not scan.
+  execute format('alter table %s add constraint fresh_hash check (satisfies_hash_partition(%s, %s, %s, account_address))',
+    fresh, place.week::oid, place.modulus, place.remainder);
+  execute format('alter table %s detach partition %s', place.week, place.leaf);
+  execute format('drop table %s', place.leaf);
+  execute format('alter table %s rename to %I', fresh, leaf_name);
+  execute format('alter table %s attach partition %s for values with (modulus %s, remainder %s)',
+    place.week, fresh, place.modulus, place.remainder);
+  execute format('alter table %s drop constraint fresh_hash', fresh);
+end
+$$;
+
+comment on function strata.place_week_partition(timestamptz, int) is
+  'The second half of fold_week_partition(): puts the table that was filled beside the set into the place of the empty partition, without a scan.';
+--! EndIncluded functions/place_week_partition.sql
+--! Included functions/fold_week_partition.sql
+create or replace function strata.fold_week_partition(week_start timestamptz, remainder int) returns bigint
+language plpgsql security definer
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  folded bigint := strata.fill_week_partition(week_start, remainder);
+begin
+  perform strata.place_week_partition(week_start, remainder);
+  return folded;
+end
+$$;
+
+comment on function strata.fold_week_partition(timestamptz, int) is
+  'fold_week() for one hash partition of the week, so that several connections can share the work; returns the balance rows written. The week must exist.';
+--! EndIncluded functions/fold_week_partition.sql
+--! Included functions/fold_week.sql
+create or replace function strata.fold_week(week_start timestamptz) returns bigint
+language plpgsql security definer
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  folded bigint := 0;
+  parts  int[];
+  part   int;
+begin
+  perform strata.lock_fold();
+  perform strata.ensure_weeks('account_balances', week_start, week_start);
+  select array_agg(l.remainder order by l.remainder) into parts
+    from strata.week_leaves('account_balances', strata.week_start(week_start)) l;
+  -- The week is locked from the first partition put in place: all are filled before.
+  foreach part in array parts loop
+    folded := folded + strata.fill_week_partition(week_start, part);
+  end loop;
+  foreach part in array parts loop
+    perform strata.place_week_partition(week_start, part);
+  end loop;
   return folded;
 end
 $$;
 
 comment on function strata.fold_week(timestamptz) is
-  'Folds a whole week of changes, of all sources, into balances that do not reach that week yet; returns the balance rows written. The bulk form of fold_deltas(): weeks in order give the same tables. None of these changes may have been folded before.';
+  'Folds a whole week of changes, of all sources, into balances that do not reach that week yet; returns the balance rows written. The bulk form of fold_deltas(): weeks in order give the same tables. None of these changes may have been folded before. To use several cores call fold_week_partition() for each hash partition on a connection of its own.';
 --! EndIncluded functions/fold_week.sql
 --! Included functions/take_back_changes.sql
 create or replace function strata.take_back_changes(source_id smallint, from_block bigint, to_block bigint, min_time timestamptz) returns bigint

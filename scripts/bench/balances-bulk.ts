@@ -1,7 +1,12 @@
-/** The bulk fold of one week, against COPYing the same rows into a table without indexes. */
+/** The bulk fold of one week on two connections, against COPYing the same rows into a table without indexes on one. */
+import { pipeline } from 'node:stream/promises';
+import { Readable } from 'node:stream';
+import { from as copyFrom, to as copyTo } from 'pg-copy-streams';
+import pg from 'pg';
 import { createPool, withClient } from '../../src/db/pool.ts';
 import { migrate } from '../../src/db/migrate.ts';
-import type { Client } from '../../src/db/query.ts';
+import type { Client, Pool } from '../../src/db/query.ts';
+import { foldWeek } from '../../src/warehouse/balances.ts';
 import type { BenchOptions } from '../bench.ts';
 import { withScratchServer } from '../scratch.ts';
 import { FIRST_WEEK, HISTORY } from './balances-history.ts';
@@ -19,9 +24,10 @@ export const bulkCase = async ({ runs, say }: BenchOptions): Promise<BenchResult
     const pool = createPool(url, { synchronousCommit: 'off' });
     await withClient(pool, async (client) => {
       await makeWeek(client);
+      const rows = await rowsInMemory(url);
       for (let run = 1; run <= runs; run++) {
-        copies.push(await copyCost(client));
-        folds.push(await foldCost(client));
+        copies.push(await copyCost(client, url, rows));
+        folds.push(await foldCost(client, pool));
         say(`bulk run ${run}: fold ${folds.at(-1)!.toFixed(1)} s, COPY ${copies.at(-1)!.toFixed(1)} s`);
       }
     });
@@ -56,22 +62,52 @@ const seconds = async (work: () => Promise<unknown>): Promise<number> => {
   return (performance.now() - started) / 1000;
 };
 
-const foldCost = async (client: Client): Promise<number> => {
+const foldCost = async (client: Client, pool: Pool): Promise<number> => {
   await client.query('truncate strata.account_balances, strata.account_balances_current');
   await client.query('update strata.balance_status set stale = false');
   await client.query('checkpoint');
-  return seconds(() => client.query('select strata.fold_week($1)', [FIRST_WEEK]));
+  return seconds(() => foldWeek(pool, { week: new Date(FIRST_WEEK) }));
 };
 
-/** The same rows, through COPY, from a file the server wrote: its own format, no client in the way. */
-const copyCost = async (client: Client): Promise<number> => {
+/** Bytes handed to the socket at a time. */
+const CHUNK_BYTES = 256 * 1024;
+
+/** The week in PostgreSQL's binary format, in order of time, as a load would send it. */
+const rowsInMemory = async (url: string): Promise<readonly Buffer[]> => {
+  const client = new pg.Client(url);
+  await client.connect();
+  const chunks: Buffer[] = [];
+  let part: Buffer[] = [];
+  let bytes = 0;
+  const rows = client.query(
+    copyTo('copy (select * from strata.balance_changes order by block_time) to stdout (format binary)'),
+  );
+  for await (const piece of rows as AsyncIterable<Buffer>) {
+    part.push(piece);
+    bytes += piece.length;
+    if (bytes < CHUNK_BYTES) continue;
+    chunks.push(Buffer.concat(part));
+    part = [];
+    bytes = 0;
+  }
+  chunks.push(Buffer.concat(part));
+  await client.end();
+  return chunks;
+};
+
+/** The same rows through COPY, from memory over one connection: the reference of the bench `ingest`. */
+const copyCost = async (client: Client, url: string, rows: readonly Buffer[]): Promise<number> => {
   await client.query('drop table if exists public.plain_changes');
   await client.query('create table public.plain_changes (like strata.balance_changes)');
-  const { rows } = await client.query<{ dir: string }>(`select current_setting('data_directory') as dir`);
-  const file = `${rows[0]!.dir}/bench-changes.bin`;
-  await client.query(
-    `copy (select * from strata.balance_changes order by block_time) to '${file}' (format binary)`,
-  );
   await client.query('checkpoint');
-  return seconds(() => client.query(`copy public.plain_changes from '${file}' (format binary)`));
+  const loader = new pg.Client({ connectionString: url, options: '-c synchronous_commit=off' });
+  await loader.connect();
+  const taken = await seconds(() =>
+    pipeline(
+      Readable.from(rows),
+      loader.query(copyFrom('copy public.plain_changes from stdin (format binary)')),
+    ),
+  );
+  await loader.end();
+  return taken;
 };

@@ -4,6 +4,8 @@ set search_path = pg_catalog, strata, pg_temp
 set work_mem = '64MB'
 -- The state is looked up by key, never read whole, whatever the planner believes of staging tables without statistics.
 set enable_seqscan = off
+-- Estimates of staging rows are guesses; a hash join of them is right for two rows and for two hundred thousand.
+set enable_nestloop = off
 as $$
 declare
   folded  bigint;
@@ -19,20 +21,20 @@ begin
 
   -- Appends, the usual case: the state row takes the sum and hands back the balance from which the periods' rows follow.
   -- History is only written, never read, so the cost does not depend on how much of it there is.
-  with by_period as materialized (
-    select account_address, asset_id, period, sum(delta) as delta, sum(change_count)::int as change_count
+  with staged as materialized (
+    select account_address, asset_id, period, sum(delta) as delta, sum(change_count)::int as change_count,
+           sum(sum(delta)) over so_far as sum_so_far, sum(sum(delta)) over key as total,
+           min(period) over key as first, max(period) over key as last, min(sum(change_count)) over key > 0 as grows
       from pg_temp.balance_deltas group by account_address, asset_id, period
-  ), by_key as materialized (
-    select account_address, asset_id, min(period) as first, max(period) as last, sum(delta) as total,
-           min(change_count) > 0 as grows
-      from by_period group by account_address, asset_id
+    window key as (partition by account_address, asset_id),
+           so_far as (partition by account_address, asset_id order by period)
   ), before as materialized (
     -- A key with one period needs no look-up: its state comes back later than that period only if it was so before.
-    select k.*, case when k.first < k.last then (
+    select k.account_address, k.asset_id, k.total, k.first, k.last, case when k.first < k.last then (
              select c."timestamp" from strata.account_balances_current c
               where c.account_address = k.account_address and c.asset_id = k.asset_id) end as newest
-      from by_key k
-     where k.grows
+      from staged k
+     where k.grows and k.period = k.last
   ), state as (
     insert into strata.account_balances_current as c (account_address, asset_id, balance, "timestamp")
     select account_address, asset_id, total, last from before order by account_address, asset_id
@@ -40,15 +42,13 @@ begin
       set balance = c.balance + excluded.balance, "timestamp" = greatest(c."timestamp", excluded."timestamp")
     returning c.account_address, c.asset_id, c.balance, c."timestamp"
   ), appended as materialized (
-    select k.account_address, k.asset_id, k.total, s.balance,
+    select k.account_address, k.asset_id, s.balance - k.total as seed,
            s."timestamp" = k.last and (k.newest is null or k.newest <= k.first) and k.first >= opened as at_head
       from state s join before k using (account_address, asset_id)
   ), written as (
     insert into strata.account_balances as b (account_address, asset_id, "timestamp", balance, change_count)
-    select p.account_address, p.asset_id, p.period,
-           a.balance - a.total + sum(p.delta) over (partition by p.account_address, p.asset_id order by p.period),
-           p.change_count
-      from by_period p join appended a using (account_address, asset_id)
+    select p.account_address, p.asset_id, p.period, a.seed + p.sum_so_far, p.change_count
+      from staged p join appended a using (account_address, asset_id)
      where a.at_head
      order by p.account_address, p.asset_id, p.period
     on conflict (account_address, asset_id, "timestamp") do update
@@ -57,7 +57,7 @@ begin
   ), left_over as (
     insert into pg_temp.late_deltas (account_address, asset_id, period, delta, change_count, state_done)
     select p.account_address, p.asset_id, p.period, p.delta, p.change_count, a.at_head is not null
-      from by_period p left join appended a using (account_address, asset_id)
+      from staged p left join appended a using (account_address, asset_id)
      where a.at_head is not true and (p.delta <> 0 or p.change_count <> 0)
     returning 1
   )

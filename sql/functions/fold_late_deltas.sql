@@ -12,7 +12,6 @@ declare
   earliest timestamptz;
   latest   timestamptz;
   opened   timestamptz := (select s.opened_before from strata.balance_status s);
-  excess   record;
 begin
   select greatest(min(period), opened), greatest(max(period), opened) into earliest, latest from pg_temp.late_deltas;
 
@@ -24,34 +23,23 @@ begin
   on conflict (account_address, asset_id) do update
     set balance = o.balance + excluded.balance, "timestamp" = greatest(o."timestamp", excluded."timestamp");
 
+  perform strata.find_late_priors(earliest, latest, opened);
+
   -- Rows from the first touched period on take the sum of what lies at or before them; periods without a row get one,
-  -- seeded from the last row before. Both read the state of before this statement. The bounds are literals, so that the
-  -- weeks before the earliest period are pruned when the statement is planned.
+  -- seeded from the last row before. The bounds are literals, so that the weeks before the earliest period are pruned when
+  -- the statement is planned.
   execute format($fold$
-    with late as materialized (
-      select account_address, asset_id, period, change_count, delta,
-             sum(delta) over key as running, lead(period) over key as next_period,
-             coalesce(sum(delta) filter (where period < %3$L) over key, 0) as opened
-        from pg_temp.late_deltas
-      window key as (partition by account_address, asset_id order by period)
-    ), added as (
+    with added as (
       insert into strata.account_balances (account_address, asset_id, "timestamp", balance, change_count)
       select l.account_address, l.asset_id, l.period,
-             coalesce(prior.balance + l.running, opening.balance + l.running - l.opened, l.running), l.change_count
-        from late l
-        left join lateral (
-          select b.balance from strata.account_balances b
-           where b.account_address = l.account_address and b.asset_id = l.asset_id and b."timestamp" < l.period
-             and b."timestamp" >= %3$L
-           order by b."timestamp" desc limit 1
-        ) prior on true
+             coalesce(l.prior + l.running, opening.balance + l.running - l.running_opened, l.running), l.change_count
+        from pg_temp.late_periods l
         left join strata.account_balances_opening opening
           on opening.account_address = l.account_address and opening.asset_id = l.asset_id
-       where l.period >= %3$L and not exists (
-         select from strata.account_balances b
-          where b.account_address = l.account_address and b.asset_id = l.asset_id and b."timestamp" = l.period
-            and b."timestamp" between %1$L and %2$L)
+       where not l.stored
        order by l.account_address, l.asset_id, l.period
+    ), late as materialized (
+      select * from pg_temp.late_periods order by account_address, asset_id, period
     )
     update strata.account_balances b
        set balance = b.balance + l.running,
@@ -60,28 +48,12 @@ begin
      where b.account_address = l.account_address and b.asset_id = l.asset_id
        and b."timestamp" >= %1$L and b."timestamp" >= l.period
        and (l.next_period is null or b."timestamp" < l.next_period)
-  $fold$, earliest, latest, opened);
+  $fold$, earliest);
 
-  execute format($fold$
-    delete from strata.account_balances b
-     using pg_temp.late_deltas l
-     where l.change_count < 0 and b.account_address = l.account_address and b.asset_id = l.asset_id
-       and b."timestamp" = l.period and b."timestamp" between %1$L and %2$L and b.change_count = 0
-  $fold$, earliest, latest);
-
-  execute format($fold$
-    select b.account_address, b.asset_id, b."timestamp"
-      from pg_temp.late_deltas l
-      join strata.account_balances b
-        on b.account_address = l.account_address and b.asset_id = l.asset_id and b."timestamp" = l.period
-     where l.change_count < 0 and b.change_count < 0 and b."timestamp" between %1$L and %2$L limit 1
-  $fold$, earliest, latest) into excess;
-  if excess.asset_id is not null then
-    raise exception 'more changes were taken back than folded: account %, asset %, period %',
-      strata.account_text(excess.account_address), excess.asset_id, excess."timestamp"
-      using errcode = 'integrity_constraint_violation', hint = 'Run pgstrata verify, then pgstrata rebuild for the keys it names.';
+  if exists (select from pg_temp.late_deltas where change_count < 0) then
+    perform strata.drop_emptied_periods(earliest, latest);
   end if;
-
+  delete from pg_temp.late_periods;
   perform strata.fold_late_state();
 end
 $$;

@@ -15,6 +15,9 @@ begin
   on conflict (account_address, asset_id) do update
     set balance = c.balance + excluded.balance, "timestamp" = greatest(c."timestamp", excluded."timestamp");
 
+  if not exists (select from pg_temp.late_deltas where change_count < 0) then
+    return;
+  end if;
   -- Where changes were taken back the newest row may be gone: the state follows what is left, and goes with the last of it.
   with shrunk as materialized (
     select account_address, asset_id from pg_temp.late_deltas

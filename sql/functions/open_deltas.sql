@@ -14,6 +14,10 @@ begin
     account_address bytea not null, asset_id bigint not null, period timestamptz not null,
     delta numeric not null, change_count int not null, state_done boolean not null
   ) on commit delete rows;
+  create temp table late_periods (
+    account_address bytea not null, asset_id bigint not null, period timestamptz not null, change_count int not null,
+    running numeric not null, running_opened numeric not null, next_period timestamptz, stored boolean not null, prior numeric
+  ) on commit delete rows;
   create temp table taken_changes (
     source_id smallint not null, account_address bytea not null, asset_id bigint not null, period timestamptz not null,
     block_num bigint not null, delta numeric not null, change_count int not null

@@ -107,3 +107,37 @@ export const foldNext = async (
     ? null
     : { block: row.to_block, rows: row.row_count ?? 0 };
 };
+
+/** How to fold a whole week. */
+export interface FoldWeekOptions {
+  /** Any instant of the week. */
+  readonly week: Date;
+  /** Connections that share the work, one hash partition at a time each; default 2. */
+  readonly workers?: number;
+}
+
+/**
+ * Folds a whole week of changes, of all sources, into balances that do not reach that week yet: the bulk form of the fold,
+ * for history in order. Each hash partition becomes visible whole, by a transaction of its own.
+ *
+ * @returns balance rows written
+ * @throws WarehouseError `database` when balances reach the week already: then only {@link foldNext} may go on
+ */
+export const foldWeek = async (pool: Pool, { week, workers = 2 }: FoldWeekOptions): Promise<number> => {
+  const instant = week.toISOString();
+  await sql`select strata.ensure_weeks('account_balances', ${instant}, ${instant})`.execute(on(pool));
+  const { rows: leaves } = await sql<{ remainder: number }>`
+    select remainder from strata.week_leaves('account_balances', ${instant}) order by remainder`.execute(
+    on(pool),
+  );
+  let folded = 0;
+  const work = async (): Promise<void> => {
+    for (let leaf = leaves.pop(); leaf !== undefined; leaf = leaves.pop()) {
+      const { rows } = await sql<{ folded: number }>`
+        select strata.fold_week_partition(${instant}, ${leaf.remainder}) as folded`.execute(on(pool));
+      folded += rows[0]?.folded ?? 0;
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(workers, leaves.length) }, work));
+  return folded;
+};

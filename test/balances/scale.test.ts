@@ -1,8 +1,6 @@
 /** 104 weeks, folded batch by batch on top of the state: the same tables as a full recompute, and only the weeks that changed are touched. */
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { PoolClient } from 'pg';
-import { createPool } from '../../src/db/pool.ts';
-import type { Pool } from '../../src/db/query.ts';
 import { randomRuns } from '../seed.ts';
 import { EXCEPT_BOTH_WAYS, fillCentury, WEEKS, weekText, type CenturySize } from './century.ts';
 import { useBalances } from './database.ts';
@@ -95,38 +93,6 @@ describe('two years of changes', () => {
       );
       const [missing, extra] = await valueOf<number[]>(database.pool, EXCEPT_BOTH_WAYS);
       expect([missing, extra]).toEqual([0, 0]);
-    },
-    LIMIT_MS,
-  );
-});
-
-describe('the bulk fold', () => {
-  test(
-    'of whole weeks gives the same tables as the fold batch by batch',
-    async () => {
-      const size: CenturySize = { changes: 5_000, accounts: 200, batches: 4, weeks: 8 };
-      const hash = `select jsonb_build_array(
-        (select count(*) from strata.account_balances), (select sum(hashtextextended((b.account_address, b.asset_id, b."timestamp", b.balance, b.change_count)::text, 0)::numeric) from strata.account_balances b),
-        (select count(*) from strata.account_balances_current), (select sum(hashtextextended(c::text, 0)::numeric) from strata.account_balances_current c))`;
-      const pools = await Promise.all(
-        [1, 2].map(async () => createPool((await database.createDatabase()).url)),
-      );
-      try {
-        const [bulk, stepwise] = pools as [Pool, Pool];
-        const [, batches] = await Promise.all([fillCentury(bulk, size), fillCentury(stepwise, size)]);
-        await stepwise.query(
-          'select strata.fold_changes($1::smallint, start_block, end_block) from strata.stream_batches order by start_block desc',
-          [batches],
-        );
-        for (let week = 0; week < 8; week++)
-          await bulk.query('select strata.fold_week($1)', [weekText(week)]);
-        const folded = await valueOf<readonly number[]>(bulk, hash);
-        expect(folded).toEqual(await valueOf(stepwise, hash));
-        expect(folded[0]).toBeGreaterThan(3_000);
-        expect((await valueOf<number[]>(bulk, EXCEPT_BOTH_WAYS)).slice(0, 2)).toEqual([0, 0]);
-      } finally {
-        await Promise.all(pools.map((pool) => pool.end()));
-      }
     },
     LIMIT_MS,
   );
