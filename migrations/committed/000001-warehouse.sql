@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:5a8f796b4d41db7aafe4662589bbc993580fc6b9
+--! Hash: sha1:b16f1af75eb12826307aaab3eea3d2ed0ce19de4
 --! Message: warehouse
 
 -- Table DDL lives only here; functions and views live one per file under sql/ and are included below.
@@ -1134,6 +1134,37 @@ $$;
 comment on function strata.build_indexes_like(regclass, regclass) is
   'Builds on one table the primary key, unique constraints and indexes of another, so that an ATTACH in its place finds them.';
 --! EndIncluded functions/build_indexes_like.sql
+--! Included functions/advance_state.sql
+create or replace function strata.advance_state(balances regclass, state regclass) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set work_mem = '256MB'
+-- The primary key, read backwards, has the newest row of each key first; to sort all rows again would take three times as long.
+set enable_sort = off
+set enable_mergejoin = off
+as $$
+begin
+  execute format($state$
+    with newest as materialized (
+      select distinct on (account_address, asset_id) account_address, asset_id, balance, "timestamp"
+        from %1$s where change_count > 0
+       order by account_address desc, asset_id desc, "timestamp" desc
+    ), known as (
+      update %2$s s set balance = n.balance, "timestamp" = n."timestamp"
+        from newest n where s.account_address = n.account_address and s.asset_id = n.asset_id
+      returning s.account_address, s.asset_id
+    )
+    insert into %2$s (account_address, asset_id, balance, "timestamp")
+    select n.account_address, n.asset_id, n.balance, n."timestamp"
+      from newest n left join known k on k.account_address = n.account_address and k.asset_id = n.asset_id
+     where k.asset_id is null
+  $state$, balances, state);
+end
+$$;
+
+comment on function strata.advance_state(regclass, regclass) is
+  'Brings the state (or one partition of it) to the newest rows of a table of balances that are newer than all it knows of their keys.';
+--! EndIncluded functions/advance_state.sql
 --! Included functions/fill_week_partition.sql
 create or replace function strata.fill_week_partition(week_start timestamptz, remainder int) returns bigint
 language plpgsql
@@ -1151,6 +1182,8 @@ declare
   target      record;
   changes     text;
   own         text;
+  state       text;
+  step        text;
   behind      boolean;
   filled      regclass;
   folded      bigint;
@@ -1166,13 +1199,18 @@ begin
   own := format('satisfies_hash_partition(%s, %s, %s, account_address)',
     case when target.modulus = 4 then 'strata.account_balances_current'::regclass::oid else target.week::oid end, target.modulus, remainder);
 
+  select coalesce(min(i.inhrelid::regclass::text), 'strata.account_balances_current') into state
+    from pg_inherits i join pg_class c on c.oid = i.inhrelid
+   where i.inhparent = 'strata.account_balances_current'::regclass
+     and pg_get_expr(c.relpartbound, c.oid) = format('FOR VALUES WITH (modulus %s, remainder %s)', target.modulus, remainder);
+
   -- Asked of the state, which knows the newest row of each key, and not of the week itself: a lock on the week, shared by two
   -- that fill their partitions at once, would keep both from putting theirs in place.
   execute format($check$
     select exists (
-      select from strata.account_balances_current s join strata.assets a on a.asset_id = s.asset_id and not a.observed
+      select from %3$s s join strata.assets a on a.asset_id = s.asset_id and not a.observed
        where s."timestamp" >= %1$L and %2$s)
-  $check$, lower_bound, own) into behind;
+  $check$, lower_bound, case when state = 'strata.account_balances_current' then own else 'true' end, state) into behind;
   if behind then
     raise exception 'there are balances at or behind the week of % already', lower_bound
       using errcode = 'object_not_in_prerequisite_state',
@@ -1186,48 +1224,33 @@ begin
   changes := coalesce(changes, format(
     'strata.balance_changes c where c.block_time >= %1$L and c.block_time < %2$L and %3$s', lower_bound, upper_bound, own));
 
+  -- One grain for all assets, the usual case, need not be looked up change by change.
+  select case when count(distinct a.grain) = 1 then format('interval %L', '1 ' || min(a.grain))
+              else '(select case a.grain when ''hour'' then interval ''1 hour'' else interval ''1 day'' end from strata.assets a where a.asset_id = c.asset_id)' end
+    into step from strata.assets a where not a.observed;
+
   filled := strata.open_fresh_leaf(target.leaf);
   execute format($fold$
     insert into %1$s (account_address, asset_id, "timestamp", balance, change_count)
     select p.account_address, p.asset_id, p.period,
-           coalesce(s.balance, 0) + sum(p.delta) over (partition by p.account_address, p.asset_id order by p.period), p.change_count
+           coalesce(s.balance, 0) + sum(p.delta) over (partition by p.account_address, p.asset_id order by p.period rows unbounded preceding),
+           p.change_count
       from (
-        select c.account_address, c.asset_id,
-               date_bin(case a.grain when 'hour' then interval '1 hour' else interval '1 day' end, c.block_time,
-                        timestamptz '1970-01-01 00:00:00+00') as period,
+        select c.account_address, c.asset_id, date_bin(%4$s, c.block_time, timestamptz '1970-01-01 00:00:00+00') as period,
                sum(c.delta) as delta, count(*)::int as change_count
           from (select c.account_address, c.asset_id, c.block_time, c.delta from %2$s) c
-          join strata.assets a on a.asset_id = c.asset_id
          group by 1, 2, 3
       ) p
-      left join strata.account_balances_current s on s.account_address = p.account_address and s.asset_id = p.asset_id
+      left join %3$s s on s.account_address = p.account_address and s.asset_id = p.asset_id
      order by p.account_address, p.asset_id, p.period
-  $fold$, filled, changes);
+  $fold$, filled, changes, state, step);
   get diagnostics folded = row_count;
-
-  execute format($state$
-    with newest as materialized (
-      select account_address, asset_id, balance, "timestamp"
-        from (
-          select account_address, asset_id, balance, "timestamp",
-                 lead("timestamp") over (partition by account_address, asset_id order by "timestamp") is null as newest
-            from %1$s where change_count > 0
-        ) rows
-       where newest
-    ), known as (
-      update strata.account_balances_current s set balance = n.balance, "timestamp" = n."timestamp"
-        from newest n where s.account_address = n.account_address and s.asset_id = n.asset_id
-      returning s.account_address, s.asset_id
-    )
-    insert into strata.account_balances_current (account_address, asset_id, balance, "timestamp")
-    select n.account_address, n.asset_id, n.balance, n."timestamp"
-      from newest n left join known k on k.account_address = n.account_address and k.asset_id = n.asset_id
-     where k.asset_id is null
-  $state$, filled);
-
   if filled <> target.leaf then
     perform strata.build_indexes_like(target.leaf, filled);
+    execute format('analyze %s (account_address)', filled);
   end if;
+
+  perform strata.advance_state(filled, state::regclass);
   return folded;
 end
 $$;
