@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:b16f1af75eb12826307aaab3eea3d2ed0ce19de4
+--! Hash: sha1:e44c021c71d793895f46e818ffaeffa8951177b7
 --! Message: warehouse
 
 -- Table DDL lives only here; functions and views live one per file under sql/ and are included below.
@@ -122,7 +122,7 @@ create table strata.balance_changes (
   block_num       bigint not null,
   ordinal         int not null,
   source_id       smallint not null,
-  delta           numeric not null,
+  delta           numeric not null check (delta > '-Infinity' and delta < 'Infinity'),
   primary key (account_address, asset_id, block_time, block_num, ordinal, source_id)
 ) partition by range (block_time);
 create index balance_changes_time_brin on strata.balance_changes using brin (block_time, block_num);
@@ -1922,6 +1922,56 @@ $$;
 comment on function strata.recompute_balances(bytea, bigint, timestamptz, int) is
   'What account_balances ought to hold from an instant on (a period''s start): summed from the folded changes, on top of the last balance before. For all keys, or those of an account, an asset, both, or one in so many accounts. The reference of verify and rebuild.';
 --! EndIncluded functions/recompute_balances.sql
+--! Included functions/rebuild_observed.sql
+create or replace function strata.rebuild_observed(
+  account bytea default null, asset bigint default null, from_time timestamptz default null
+) returns bigint
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+as $$
+declare
+  since   timestamptz;
+  keyed   text := concat(' and r.account_address = ' || quote_literal(account), ' and r.asset_id = ' || asset);
+  kind    record;
+  rebuilt bigint := 0;
+begin
+  select date_bin(interval '1 day', greatest(from_time, s.observations_from, s.opened_before), timestamptz '1970-01-01 00:00:00+00')
+    into since from strata.balance_status s;
+  perform strata.open_snapshots();
+  -- An asset that any of its streams stores whole is stored whole.
+  for kind in
+    select k.grain, k.only_changes, array_agg(k.asset_id) as assets
+      from (
+        select a.asset_id, a.grain, bool_and(coalesce((st.definition ->> 'only_changes')::boolean, false)) as only_changes
+          from strata.assets a
+          left join (select distinct r.asset_id, r.source_id from strata.snapshot_rows r) fed on fed.asset_id = a.asset_id
+          left join strata.sources src on src.source_id = fed.source_id
+          left join strata.streams st on st.stream = src.stream
+         where a.observed and (asset is null or a.asset_id = asset)
+         group by a.asset_id, a.grain
+      ) k
+     group by k.grain, k.only_changes
+  loop
+    execute format($touched$
+      insert into pg_temp.snapshot_touched (account_address, asset_id, first, shrinks)
+      select account_address, asset_id, %2$L, true
+        from (
+          select r.account_address, r.asset_id from strata.snapshot_rows r where r.observed_at >= %2$L and r.asset_id = any (%1$L)%3$s
+          union
+          select r.account_address, r.asset_id from strata.account_balances r where r."timestamp" >= %2$L and r.asset_id = any (%1$L)%3$s
+        ) keys
+    $touched$, kind.assets, since, keyed);
+    rebuilt := rebuilt + strata.fold_snapshots(kind.grain, kind.only_changes);
+  end loop;
+  return rebuilt;
+end
+$$;
+
+comment on function strata.rebuild_observed(bytea, bigint, timestamptz) is
+  'The part of rebuild_balances() for observed balances: derives them again from snapshot_rows, from an instant or from where these are retained on. Returns the rows written.';
+--! EndIncluded functions/rebuild_observed.sql
 --! Included functions/rebuild_balances.sql
 create or replace function strata.rebuild_balances(
   account bytea default null, asset bigint default null, from_time timestamptz default null
@@ -1939,7 +1989,7 @@ begin
   perform strata.lock_fold();
   -- Asked under the lock: retention may have dropped weeks while we waited for it.
   since := date_bin(interval '1 day', greatest(from_time, strata.recompute_floor()), timestamptz '1970-01-01 00:00:00+00');  -- a whole period of either grain
-  -- Observed balances have no changes to be made from again.
+  -- Observed balances have no changes to be made from again: rebuild_observed() makes them from their snapshots.
   execute format('delete from strata.account_balances where "timestamp" >= %L%s
                      and asset_id not in (select a.asset_id from strata.assets a where a.observed)', since, keyed);
   execute format($rebuild$
@@ -1965,12 +2015,12 @@ begin
        order by account_address, asset_id, retained desc, "timestamp" desc
     $state$, keyed);
   end if;
-  return rebuilt;
+  return rebuilt + strata.rebuild_observed(account, asset, from_time);
 end
 $$;
 
 comment on function strata.rebuild_balances(bytea, bigint, timestamptz) is
-  'Recomputes balances from the changes: of one account, of one asset, of both or of everything, from an instant on; the state follows. Observed balances stay as they are. Returns the rows written.';
+  'Recomputes balances from the changes: of one account, of one asset, of both or of everything, from an instant on; the state follows. Observed balances are derived again from their snapshots. Returns the rows written.';
 --! EndIncluded functions/rebuild_balances.sql
 --! Included functions/balance_at.sql
 create or replace function strata.balance_at(account bytea, asset bigint, instant timestamptz) returns numeric

@@ -14,7 +14,7 @@ begin
   perform strata.lock_fold();
   -- Asked under the lock: retention may have dropped weeks while we waited for it.
   since := date_bin(interval '1 day', greatest(from_time, strata.recompute_floor()), timestamptz '1970-01-01 00:00:00+00');  -- a whole period of either grain
-  -- Observed balances have no changes to be made from again.
+  -- Observed balances have no changes to be made from again: rebuild_observed() makes them from their snapshots.
   execute format('delete from strata.account_balances where "timestamp" >= %L%s
                      and asset_id not in (select a.asset_id from strata.assets a where a.observed)', since, keyed);
   execute format($rebuild$
@@ -40,9 +40,9 @@ begin
        order by account_address, asset_id, retained desc, "timestamp" desc
     $state$, keyed);
   end if;
-  return rebuilt;
+  return rebuilt + strata.rebuild_observed(account, asset, from_time);
 end
 $$;
 
 comment on function strata.rebuild_balances(bytea, bigint, timestamptz) is
-  'Recomputes balances from the changes: of one account, of one asset, of both or of everything, from an instant on; the state follows. Observed balances stay as they are. Returns the rows written.';
+  'Recomputes balances from the changes: of one account, of one asset, of both or of everything, from an instant on; the state follows. Observed balances are derived again from their snapshots. Returns the rows written.';

@@ -52,6 +52,15 @@ describe('an amount', () => {
     },
   );
 
+  test.each(['NaN', 'Infinity', '-Infinity'])('that a plain INSERT gives as %s is refused', async (value) => {
+    const insert = `insert into strata.balance_changes (account_address, asset_id, block_time, block_num, ordinal, source_id, delta)
+      select account_address, asset_id, block_time, block_num + 1000000, ordinal, source_id, '${value}' from strata.balance_changes limit 1`;
+    await expect(database.pool.query(insert)).rejects.toMatchObject({
+      code: '23514',
+      table: expect.any(String),
+    });
+  });
+
   test('that is null is refused', async () => {
     const error = await refusalOf(bytesData(new Utf8(), utf8([null])));
     expect(error).toMatchObject({ kind: 'data', detail: { column: 'amount' } });

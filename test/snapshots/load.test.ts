@@ -3,6 +3,7 @@ import { Field, Float64, Int64, Struct, TimestampNanosecond, Uint64, Utf8 } from
 import type { RecordBatch } from 'apache-arrow';
 import { describe, expect, test } from 'vitest';
 import { balanceAt, rebuildBalances } from '../../src/warehouse/rebuild.ts';
+import { verifyBalances } from '../../src/warehouse/verify.ts';
 import { useDatabase } from '../database.ts';
 import { failureOf } from '../flight/collect.ts';
 import { expectSame, ledgerOf } from '../jobs/oracle.ts';
@@ -44,6 +45,36 @@ describe('balances', () => {
       { new_week: true, count: 2 },
     ]);
   });
+
+  test.each([false, true])(
+    'that were lost, altered or made up are derived again by a rebuild, only changes stored: %s',
+    async (onlyChanges) => {
+      const stream = onlyChanges ? 'mended_changes' : 'mended';
+      const rows = [0n, 1n, 2n, 3n, 400n].map((hours) =>
+        at(SUNDAY_US + hours * HOUR_US, hours < 2n ? '5' : '6'),
+      );
+      await run(stream, 0, microbatch([rangeOf(0, 0)], observationBatch(rows)), {
+        only_changes: onlyChanges,
+      });
+      const [before, state] = [
+        await storedRows(database.pool, stream),
+        await storedState(database.pool, stream),
+      ];
+      expect(before).toHaveLength(onlyChanges ? 2 : 5);
+      const mine = `asset_id in (select asset_id from strata.assets where standard = '${stream}')`;
+      await database.pool.query(`
+        update strata.account_balances set balance = 99 where ${mine} and balance = 6;
+        insert into strata.account_balances (account_address, asset_id, "timestamp", balance, change_count)
+          select account_address, asset_id, "timestamp" + interval '30 hours', 7, 0 from strata.account_balances where ${mine} limit 1;
+        delete from strata.account_balances where ${mine} and balance = 5;
+        update strata.account_balances_current set balance = 1 where ${mine}`);
+      expect((await verifyBalances(database.pool, { oneIn: 1 })).differences).toBeGreaterThan(0);
+      await rebuildBalances(database.pool, { account: null, assetId: null, from: null });
+      expect((await verifyBalances(database.pool, { oneIn: 1 })).differences).toBe(0);
+      expect(await storedRows(database.pool, stream)).toEqual(before);
+      expect(await storedState(database.pool, stream)).toEqual(state);
+    },
+  );
 
   test('read back exactly at any instant, and stay when balances are rebuilt', async () => {
     const rows = [at(SUNDAY_US + 10n, '1'), at(SUNDAY_US + 20n, '2'), at(SUNDAY_US + 3n * HOUR_US, '3')];
