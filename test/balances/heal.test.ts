@@ -66,6 +66,17 @@ describe('a state that was lost', () => {
 });
 
 describe('a fold', () => {
+  test.each([1n, 5n, 40n])('seeds a late row from the row %s weeks before', async (weeks) => {
+    const stream = openStream(database.pool, `far_${weeks}`);
+    const newest = [move(0, 1, 5, 0n), move(0, 2, 6, 0n)];
+    await stream.play(
+      blocksOf([move(0, 1, 100, -(20n + weeks) * WEEK), move(1, 2, 3, -70n * WEEK)], newest),
+      0,
+    );
+    await stream.play(blocksOf([move(0, 1, 30, -20n * WEEK), move(0, 3, 1, -20n * WEEK + DAY)]), 1);
+    await expectExact(database.pool, 'hour', stream.assets);
+  });
+
   test('that was missed or died is made up for by the next one', async () => {
     const stream = openStream(database.pool, 'missed', { fold: 'deferred', check: () => Promise.resolve() });
     const step = blocksOf([move(0, 1, 10, 0n)], [move(1, 2, 4, HOUR)], [move(0, 2, 1, -DAY)]);

@@ -15,8 +15,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'clamp on write',
     changes: 'fold_deltas',
-    from: 'a.balance - a.total + sum(p.delta) over (partition by p.account_address, p.asset_id order by p.period)',
-    to: 'greatest(a.balance - a.total + sum(p.delta) over (partition by p.account_address, p.asset_id order by p.period), 0)',
+    from: 'a.seed + p.sum_so_far',
+    to: 'greatest(a.seed + p.sum_so_far, 0)',
   },
   {
     name: 'clamp in the state',
@@ -27,12 +27,18 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'key without asset in the window',
     changes: 'fold_deltas',
-    from: 'over (partition by p.account_address, p.asset_id order by p.period)',
-    to: 'over (partition by p.account_address order by p.period)',
+    from: 'so_far as (partition by account_address, asset_id order by period)',
+    to: 'so_far as (partition by account_address order by period)',
+  },
+  {
+    name: 'key without asset in the total',
+    changes: 'fold_deltas',
+    from: 'window key as (partition by account_address, asset_id)',
+    to: 'window key as (partition by account_address)',
   },
   {
     name: 'key without asset in the window of late rows',
-    changes: 'fold_late_deltas',
+    changes: 'find_late_priors',
     from: 'window key as (partition by account_address, asset_id order by period)',
     to: 'window key as (partition by account_address order by period)',
   },
@@ -62,7 +68,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'rows without changes stay',
-    changes: 'fold_late_deltas',
+    changes: 'drop_emptied_periods',
     from: 'and b.change_count = 0',
     to: 'and false',
   },
@@ -79,8 +85,20 @@ export const MUTATIONS: readonly Mutation[] = [
     to: 'b."timestamp" = l.period',
   },
   {
+    name: 'late row not seeded from before the last month',
+    changes: 'find_late_priors',
+    from: 'exit when since <= greatest(opened, first_week);',
+    to: 'exit;',
+  },
+  {
+    name: 'late row seeded from an older row than the last before',
+    changes: 'find_late_priors',
+    from: 'until := latest;',
+    to: 'until := strata.week_start(earliest);',
+  },
+  {
     name: 'late row not seeded from the row before',
-    changes: 'fold_late_deltas',
+    changes: 'find_late_priors',
     from: 'order by b."timestamp" desc limit 1',
     to: 'order by b."timestamp" limit 1',
   },
