@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:61479e9e14f4103cab2dc55c120c486a192ae40d
+--! Hash: sha1:d3b77f6210d6f486d6a09dc95c6a3b84bab410f6
 --! Message: warehouse
 
 -- Table DDL lives only here; functions and views live one per file under sql/ and are included below.
@@ -19,7 +19,7 @@ create table strata.partition_sets (
   consolidate_after interval check (consolidate_after >= interval '0'),
   retain            interval check (retain >= interval '7 days'),
   layout            text not null default 'hash' check (layout in ('hash', 'list')),
-  groups            jsonb check ((layout = 'list') = (groups is not null)),
+  groups            jsonb constraint groups_of_list_layout check ((layout = 'list') = (groups is not null)),
   heap_order        text not null default 'time' check (heap_order in ('time', 'key')),
   hold              interval not null default '7 days' check (hold >= interval '0'),
   size_alert        bigint not null default 1000000000 check (size_alert > 0),
@@ -1977,6 +1977,8 @@ end;
 comment on function strata.weekly_consolidation_report() is
   'strata.consolidation_report() of account_balances: its weeks, tables, savings and failures in twelve figures.';
 --! EndIncluded functions/weekly_consolidation_report.sql
+alter table strata.partition_sets add constraint usable_groups check (strata.check_groups(set_name, groups));
+
 --! Included functions/period_start.sql
 create or replace function strata.period_start(grain text, instant timestamptz) returns timestamptz
 language sql immutable strict parallel safe
