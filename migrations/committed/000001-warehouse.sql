@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:d3b77f6210d6f486d6a09dc95c6a3b84bab410f6
+--! Hash: sha1:cc87346471628c9ec29705debe5ae47718171278
 --! Message: warehouse
 
 -- Table DDL lives only here; functions and views live one per file under sql/ and are included below.
@@ -975,7 +975,7 @@ comment on function strata.consolidation_report(text) is
   'A set in twelve figures: weeks still partitioned and consolidated, their tables, what is due, saved, held and failed. List partitions are counted as hash partitions are.';
 --! EndIncluded functions/consolidation_report.sql
 --! Included functions/sample_statement.sql
-create or replace function strata.sample_statement(week regclass, pages_max int default 192) returns text
+create or replace function strata.sample_statement(week regclass, pages_max int default 96) returns text
 language plpgsql
 set search_path = pg_catalog, strata, pg_temp
 as $$

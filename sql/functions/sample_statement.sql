@@ -1,4 +1,4 @@
-create or replace function strata.sample_statement(week regclass, pages_max int default 192) returns text
+create or replace function strata.sample_statement(week regclass, pages_max int default 96) returns text
 language plpgsql
 set search_path = pg_catalog, strata, pg_temp
 as $$

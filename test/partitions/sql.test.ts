@@ -113,8 +113,14 @@ describe('consolidate_old_hash_partitions', () => {
   });
 
   it.each([
-    ['time', 'select corr(position, rank) as order from (select row_number() over (order by ctid) as position, row_number() over (order by "timestamp") as rank from %) r'],
-    ['key', 'select corr(position, rank) as order from (select row_number() over (order by ctid) as position, row_number() over (order by account_address, asset_id, "timestamp") as rank from %) r'],
+    [
+      'time',
+      'select corr(position, rank) as order from (select row_number() over (order by ctid) as position, row_number() over (order by "timestamp") as rank from %) r',
+    ],
+    [
+      'key',
+      'select corr(position, rank) as order from (select row_number() over (order by ctid) as position, row_number() over (order by account_address, asset_id, "timestamp") as rank from %) r',
+    ],
   ])('lays the rows in %s order where the policy says so', async (order, question) => {
     await fillWeeks(pool, KEYS.slice(0, 1), 3000);
     await pool.query('update strata.partition_sets set heap_order = $1', [order]);
@@ -195,9 +201,9 @@ describe('consolidate_old_hash_partitions', () => {
   });
 
   it.each(['-1', 'null', '1201'])('refuses %s months', async (months) => {
-    await expect(
-      consolidate(pool, `consolidate_old_hash_partitions(${months}, false)`),
-    ).rejects.toThrow(/months must be 0 to 1200/);
+    await expect(consolidate(pool, `consolidate_old_hash_partitions(${months}, false)`)).rejects.toThrow(
+      /months must be 0 to 1200/,
+    );
   });
 
   it('never takes the week that is not over, with 0 months either', async () => {
@@ -228,8 +234,12 @@ describe('consolidate_week_hash_partitions', () => {
     await fillWeeks(pool, KEYS.slice(0, 1), 300);
     const call = (args: string): Promise<unknown> =>
       consolidate(pool, `consolidate_week_hash_partitions(${args})`);
-    await expect(call(`'2026_01_04', '2026-01-05', '2026-01-12'`)).rejects.toThrow(/week 2026_01_04 is 2026-01-04/);
-    await expect(call(`'2026_01_11', '2026-01-11', '2026-01-18'`)).rejects.toThrow(/has no week '2026_01_11'/);
+    await expect(call(`'2026_01_04', '2026-01-05', '2026-01-12'`)).rejects.toThrow(
+      /week 2026_01_04 is 2026-01-04/,
+    );
+    await expect(call(`'2026_01_11', '2026-01-11', '2026-01-18'`)).rejects.toThrow(
+      /has no week '2026_01_11'/,
+    );
     await call(`'2026_01_04'`);
     expect(await consolidate(pool, `consolidate_week_hash_partitions('2026_01_04')`)).toMatchObject([
       { status: 'FAILED', message: 'it is consolidated already' },
