@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:cc87346471628c9ec29705debe5ae47718171278
+--! Hash: sha1:c5c1b14bbd92a1b6f6974c607ed57edc733de621
 --! Message: warehouse
 
 -- Table DDL lives only here; functions and views live one per file under sql/ and are included below.
@@ -733,6 +733,13 @@ begin
    where leaf.level > 0 and (leaf.level > 1 or c.relkind <> 'r');
   if other is not null then
     return format('%s is no plain table one level below the week', other);
+  end if;
+  select string_agg(distinct r.ev_class::regclass::text, ', ') into other
+    from pg_depend d join pg_rewrite r on r.oid = d.objid
+   where d.classid = 'pg_rewrite'::regclass and d.refclassid = 'pg_class'::regclass
+     and d.refobjid in (select t.relid from pg_partition_tree(w.partition) t);
+  if other is not null then
+    return format('view %s reads it by name, and would go on to read what is put away: let it read %s between two times instead', other, s.parent);
   end if;
   select string_agg(i.partition_name, ', ') into other from strata.week_info(set_name) i where i.kind = 'default';
   if other is not null then
@@ -1537,6 +1544,29 @@ end;
 comment on function strata.is_awaited(oid) is
   'Whether some session waits for a lock on the week or one of its partitions.';
 --! EndIncluded functions/is_awaited.sql
+--! Included functions/refuse_old_snapshots.sql
+create or replace function strata.refuse_old_snapshots() returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  reader text;
+begin
+  -- Read committed keeps no snapshot between its statements: who is idle in a transaction and has one keeps it for the rest.
+  select format('%s (pid %s)', coalesce(nullif(a.application_name, ''), 'a session'), a.pid) into reader
+    from pg_stat_activity a
+   where a.datname = current_database() and a.state like 'idle in transaction%' and a.backend_xmin is not null and a.pid <> pg_backend_pid()
+   limit 1;
+  if reader is not null then
+    raise exception '% reads in a transaction whose snapshot is older than the copy: to it the week would be empty', reader
+      using errcode = 'object_in_use', hint = 'Call again when that transaction has ended.';
+  end if;
+end
+$$;
+
+comment on function strata.refuse_old_snapshots() is
+  'An error while a session of this database is idle in a repeatable read (or serializable) transaction: rows copied since its snapshot are invisible to it, so a swap would empty the week for it. Sees the sessions that the caller may see in pg_stat_activity.';
+--! EndIncluded functions/refuse_old_snapshots.sql
 --! Included functions/hold_tables.sql
 create or replace function strata.hold_tables(week oid) returns void
 language plpgsql
@@ -1606,9 +1636,9 @@ as $$
 declare
   c    strata.consolidations;
   s    strata.partition_sets;
-  leaf regclass;
   how  text := 'root';
 begin
+  perform strata.refuse_old_snapshots();
   select * into strict c from strata.consolidations j where j.consolidation_id = swap_consolidated.consolidation_id;
   s := strata.require_set(c.set_name);
   begin
@@ -1669,7 +1699,7 @@ begin
       execute format('drop table %s', w.partition);
       execute format('alter table %s attach partition %s for values from (%L) to (%L)', s.parent, w.whole, w.lower_bound, w.upper_bound);
       changed := changed + 1;
-    exception when lock_not_available or deadlock_detected then
+    exception when others then
       null;  -- Nothing is wrong with such a week; the next call tries again.
     end;
   end loop;

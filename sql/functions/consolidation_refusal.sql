@@ -31,6 +31,13 @@ begin
   if other is not null then
     return format('%s is no plain table one level below the week', other);
   end if;
+  select string_agg(distinct r.ev_class::regclass::text, ', ') into other
+    from pg_depend d join pg_rewrite r on r.oid = d.objid
+   where d.classid = 'pg_rewrite'::regclass and d.refclassid = 'pg_class'::regclass
+     and d.refobjid in (select t.relid from pg_partition_tree(w.partition) t);
+  if other is not null then
+    return format('view %s reads it by name, and would go on to read what is put away: let it read %s between two times instead', other, s.parent);
+  end if;
   select string_agg(i.partition_name, ', ') into other from strata.week_info(set_name) i where i.kind = 'default';
   if other is not null then
     return format('the set has a DEFAULT partition, %s, which would be scanned while everybody waits: move its rows into weeks, then detach it', other);

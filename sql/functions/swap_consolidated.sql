@@ -8,9 +8,9 @@ as $$
 declare
   c    strata.consolidations;
   s    strata.partition_sets;
-  leaf regclass;
   how  text := 'root';
 begin
+  perform strata.refuse_old_snapshots();
   select * into strict c from strata.consolidations j where j.consolidation_id = swap_consolidated.consolidation_id;
   s := strata.require_set(c.set_name);
   begin

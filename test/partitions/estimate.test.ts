@@ -2,10 +2,9 @@
 import { describe, expect, it } from 'vitest';
 import type { Pool } from '../../src/db/query.ts';
 import { useDatabase } from '../database.ts';
-import { randomRuns } from '../seed.ts';
 
 const database = useDatabase();
-const ROWS = 15_000 * randomRuns(1);
+const ROWS = 12_000;
 
 /** How far a prediction may be from the truth; 10 percentage points are promised, and half of that is kept. */
 const NEAR = 0.05;
