@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:c5c1b14bbd92a1b6f6974c607ed57edc733de621
+--! Hash: sha1:723bcbdaa884ddca7dec3749db9ce4e163db616c
 --! Message: warehouse
 
 -- Table DDL lives only here; functions and views live one per file under sql/ and are included below.
@@ -1440,6 +1440,42 @@ $$;
 comment on function strata.note_failure(text, regclass, text) is
   'Journals a consolidation that failed before it had an entry of its own.';
 --! EndIncluded functions/note_failure.sql
+--! Included functions/lock_week.sql
+create or replace function strata.lock_week(week regclass) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '100ms'
+as $$
+declare
+  tries constant int := 50;
+begin
+  for try in 1 .. tries loop
+    -- A writer of this week that waits for a week we hold already: to wait for it in turn would be a deadlock, and might end it, not us.
+    if exists (
+      select from pg_locks l
+       where l.locktype = 'relation' and l.granted and l.pid <> pg_backend_pid()
+         and l.database = (select d.oid from pg_database d where d.datname = current_database())
+         and l.relation in (select t.relid from pg_partition_tree(week) t) and pg_backend_pid() = any (pg_blocking_pids(l.pid))
+    ) then
+      raise exception 'a transaction that has written to this week waits to write to another one that is being consolidated'
+        using errcode = 'lock_not_available';
+    end if;
+    begin
+      -- The week before its partitions, in the order that writers lock.
+      execute format('lock table %s in share row exclusive mode', week);
+      return;
+    exception when lock_not_available then
+      if try = tries then
+        raise;
+      end if;
+    end;
+  end loop;
+end
+$$;
+
+comment on function strata.lock_week(regclass) is
+  'Waits up to five seconds for the writers of a week to end, and keeps new ones waiting until the end of the transaction; readers go on. New writers wait no longer than 100 ms at a time for nothing.';
+--! EndIncluded functions/lock_week.sql
 --! Included functions/build_consolidated.sql
 create or replace function strata.build_consolidated(set_name text, week regclass) returns bigint
 language plpgsql
@@ -1447,7 +1483,6 @@ set search_path = pg_catalog, strata, pg_temp
 set timezone = 'UTC'
 set datestyle = 'ISO'
 set row_security = off
-set lock_timeout = '5s'
 set work_mem = '64MB'
 as $$
 declare
@@ -1466,8 +1501,7 @@ begin
   select i.*, n.nspname into strict w
     from strata.week_info(set_name) i join pg_class c on c.oid = i.partition join pg_namespace n on n.oid = c.relnamespace
    where i.partition = build_consolidated.week;
-  -- Waits for the writers of this week and keeps new ones waiting; the week before its partitions, in the order that writers lock.
-  execute format('lock table %s in share row exclusive mode', week);
+  perform strata.lock_week(week);
   select * into estimate from strata.estimate_week_saving(set_name, week);
 
   select c.relpersistence, t.spcname into storage
@@ -1590,7 +1624,8 @@ language plpgsql
 set search_path = pg_catalog, strata, pg_temp
 set timezone = 'UTC'
 set datestyle = 'ISO'
-set lock_timeout = '1s'
+-- Below deadlock_timeout: it is us who give up, never somebody who waits for us.
+set lock_timeout = '500ms'
 as $$
 declare
   s      strata.partition_sets := strata.require_set(c.set_name);
@@ -1598,6 +1633,15 @@ declare
   held   text := format('strata_held.%I', c.week_name);
   leaf   record;
 begin
+  if exists (
+    select from pg_locks waiting join pg_locks held on held.pid = waiting.pid and held.locktype = 'relation' and held.granted
+     where waiting.locktype = 'relation' and not waiting.granted
+       and waiting.database = (select d.oid from pg_database d where d.datname = current_database()) and held.database = waiting.database
+       and waiting.relation in (select t.relid from pg_partition_tree(c.week::regclass) t)
+       and held.relation in (select t.relid from pg_partition_tree(c.week::regclass) t)
+  ) then
+    raise exception 'a transaction that has read this week waits to write to it' using errcode = 'lock_not_available';
+  end if;
   if not listed then
     -- The CHECK that a hash partition of all rows implies; checked now, while nothing but the copy is locked.
     execute format('alter table %s add constraint whole_week check (satisfies_hash_partition(%s::oid, 1, 0, %I))', c.stage::regclass, c.week, s.hash_column);

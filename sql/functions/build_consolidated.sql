@@ -4,7 +4,6 @@ set search_path = pg_catalog, strata, pg_temp
 set timezone = 'UTC'
 set datestyle = 'ISO'
 set row_security = off
-set lock_timeout = '5s'
 set work_mem = '64MB'
 as $$
 declare
@@ -23,8 +22,7 @@ begin
   select i.*, n.nspname into strict w
     from strata.week_info(set_name) i join pg_class c on c.oid = i.partition join pg_namespace n on n.oid = c.relnamespace
    where i.partition = build_consolidated.week;
-  -- Waits for the writers of this week and keeps new ones waiting; the week before its partitions, in the order that writers lock.
-  execute format('lock table %s in share row exclusive mode', week);
+  perform strata.lock_week(week);
   select * into estimate from strata.estimate_week_saving(set_name, week);
 
   select c.relpersistence, t.spcname into storage

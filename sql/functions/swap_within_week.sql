@@ -3,7 +3,8 @@ language plpgsql
 set search_path = pg_catalog, strata, pg_temp
 set timezone = 'UTC'
 set datestyle = 'ISO'
-set lock_timeout = '1s'
+-- Below deadlock_timeout: it is us who give up, never somebody who waits for us.
+set lock_timeout = '500ms'
 as $$
 declare
   s      strata.partition_sets := strata.require_set(c.set_name);
@@ -11,6 +12,15 @@ declare
   held   text := format('strata_held.%I', c.week_name);
   leaf   record;
 begin
+  if exists (
+    select from pg_locks waiting join pg_locks held on held.pid = waiting.pid and held.locktype = 'relation' and held.granted
+     where waiting.locktype = 'relation' and not waiting.granted
+       and waiting.database = (select d.oid from pg_database d where d.datname = current_database()) and held.database = waiting.database
+       and waiting.relation in (select t.relid from pg_partition_tree(c.week::regclass) t)
+       and held.relation in (select t.relid from pg_partition_tree(c.week::regclass) t)
+  ) then
+    raise exception 'a transaction that has read this week waits to write to it' using errcode = 'lock_not_available';
+  end if;
   if not listed then
     -- The CHECK that a hash partition of all rows implies; checked now, while nothing but the copy is locked.
     execute format('alter table %s add constraint whole_week check (satisfies_hash_partition(%s::oid, 1, 0, %I))', c.stage::regclass, c.week, s.hash_column);

@@ -4,7 +4,9 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { createPool } from '../../src/db/pool.ts';
 import type { Pool } from '../../src/db/query.ts';
 import { messageOf } from '../../src/runtime/errors.ts';
+import { createRandom, seedWords } from '../../src/devnet/random.ts';
 import { useDatabase } from '../database.ts';
+import { seed } from '../seed.ts';
 import { until } from '../db/until.ts';
 import { consolidate, digest, fillWeeks, KEYS, shape, statuses } from './weeks.ts';
 
@@ -166,6 +168,57 @@ describe('while a week is copied', () => {
   });
 });
 
+it('a transaction that has read the week and waits to write to it goes on, and the week fails', async () => {
+  await fillWeeks(pool, KEYS.slice(0, 1), 500);
+  const { client } = await connect();
+  const { client: writer, pid } = await connect();
+  await writer.query('begin');
+  await writer.query(`select count(*) from ${WEEK}`);
+  await client.query('begin');
+  const id = await build(client);
+  const written = insert(writer, 'strata.account_balances', '2026-01-05Z');
+  await waiting(pid);
+  await expect(swap(client, id)).rejects.toThrow(
+    'a transaction that has read this week waits to write to it',
+  );
+  await client.query('rollback');
+  await written;
+  await writer.query('commit');
+  expect(await digest(pool, 'strata.account_balances')).toMatch(/^501 /);
+});
+
+it('a writer of two weeks that are both consolidated goes on, and the second week fails', async () => {
+  await fillWeeks(pool, KEYS.slice(0, 2), 500);
+  const { client } = await connect();
+  const { client: writer, pid } = await connect();
+  await client.query('begin');
+  await build(client);
+  await writer.query('begin');
+  await insert(writer, 'strata.account_balances', '2026-01-12Z');
+  const written = insert(writer, 'strata.account_balances', '2026-01-05Z');
+  await waiting(pid);
+  await expect(
+    client.query(`select strata.build_consolidated('account_balances', '${OTHER}')`),
+  ).rejects.toThrow(/waits to write to another one that is being consolidated/);
+  await client.query('rollback');
+  await written;
+  await writer.query('commit');
+  expect(await digest(pool, 'strata.account_balances')).toMatch(/^1002 /);
+});
+
+it('waits for a writer of the week to end, then merges what it wrote', async () => {
+  await fillWeeks(pool, KEYS.slice(0, 1), 500);
+  const { client, pid } = await connect();
+  const { client: writer } = await connect();
+  await writer.query('begin');
+  await insert(writer, 'strata.account_balances', '2026-01-05Z');
+  const answers = consolidate(client, `consolidate_week_hash_partitions('2026_01_04')`);
+  await waiting(pid);
+  await writer.query('commit');
+  expect(statuses(await answers)).toEqual(['2026_01_04 CONSOLIDATED']);
+  expect(await digest(pool, 'strata.account_balances')).toMatch(/^501 /);
+});
+
 it('a transaction that would see an empty week keeps it as it is', async () => {
   await fillWeeks(pool, KEYS.slice(0, 1), 500);
   const { client: reader, pid } = await connect();
@@ -184,6 +237,51 @@ it('a transaction that would see an empty week keeps it as it is', async () => {
 });
 
 describe('while four weeks are consolidated', () => {
+  it('writers of the same weeks wait, and every write of theirs is there', { timeout: 120_000 }, async () => {
+    await fillWeeks(pool, KEYS, 3000);
+    await pool.query(
+      `create table public.truth (like strata.account_balances, primary key (account_address, asset_id, "timestamp"));
+       insert into public.truth select * from strata.account_balances`,
+    );
+    let done = false;
+    let written = 0;
+    const write = async (writer: number): Promise<void> => {
+      const { client } = await connect();
+      const random = createRandom(seedWords(`${seed()} ${writer}`));
+      const below = (limit: number): number => random.next() % limit;
+      for (let n = 0; !done; n++) {
+        // Accounts of its own: a DELETE of what is not there waits for nobody, and would run ahead in one of the two tables.
+        const key = `substr(sha256(convert_to('${4 * below(24) + writer}', 'UTF8')), 1, 20), ${below(5)}, '2026-01-04Z'::timestamptz + ${below(28 * 24)} * interval '1 hour'`;
+        const where = `(account_address, asset_id, "timestamp") = (${key})`;
+        const statement = (table: string): string =>
+          [
+            `insert into ${table} as b (account_address, asset_id, "timestamp", balance, change_count) values (${key}, ${writer * 1_000_000 + n}, 1)
+               on conflict (account_address, asset_id, "timestamp") do update set balance = excluded.balance + b.balance`,
+            `update ${table} set balance = balance * 3, change_count = change_count + 1 where ${where}`,
+            `delete from ${table} where ${where}`,
+          ][n % 3]!;
+        await client.query('begin');
+        await client.query(statement('strata.account_balances'));
+        await client.query(statement('public.truth'));
+        await client.query('commit');
+        written++;
+      }
+    };
+    const writers = [0, 1, 2, 3].map(write);
+    await until('the writers to be at work', () => written > 20);
+    const { client } = await connect();
+    for (let call = 0; call < 4; call++)
+      await client.query(`call strata.consolidate_old_weeks_singly('account_balances')`);
+    done = true;
+    await Promise.all(writers);
+    console.info(`${written} writer transactions beside four consolidations`);
+    await pool.query(`select strata.flatten_weeks('account_balances')`);
+    expect(await shape(pool)).toEqual(
+      KEYS.map((key) => `consolidated 0 account_balances_${key}_consolidated`),
+    );
+    expect(await digest(pool, 'strata.account_balances')).toBe(await digest(pool, 'public.truth'));
+  });
+
   it('writers of other weeks go on all the while, and no row is lost', { timeout: 120_000 }, async () => {
     await fillWeeks(pool, KEYS, 12_000);
     await pool.query(`select strata.ensure_weeks('account_balances', '2026-02-03', '2026-02-03')`);
