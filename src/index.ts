@@ -33,6 +33,29 @@ export { readStatus, type SetStatus, type StreamStatus, type WarehouseStatus } f
 export { accountBytes, accountText } from './warehouse/account.ts';
 export { assetId, assetIdText, type AssetId, type AssetKey } from './warehouse/assets.ts';
 export { applyPolicies } from './warehouse/partitions/policy.ts';
+export {
+  createPartitionManager,
+  type ConsolidationResult,
+  type ConsolidationStatus,
+  type EnsuredWeek,
+  type ManagerOptions,
+  type PartitionInfo,
+  type PartitionManager,
+  type WeekKeeping,
+} from './warehouse/partitions/manager.ts';
+export {
+  createBatchInserter,
+  type BalanceRecord,
+  type BatchInserter,
+  type ExactNumber,
+  type InserterOptions,
+  type InsertResult,
+} from './warehouse/partitions/batch-inserter.ts';
+export {
+  createActivityGroups,
+  type Activity,
+  type ActivityGroup,
+} from './warehouse/partitions/activity-groups.ts';
 export { foldStream, type FoldOptions, type FoldResult } from './jobs/fold.ts';
 export {
   verifyBalances,

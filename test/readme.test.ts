@@ -262,7 +262,13 @@ describe('reference', () => {
       only_changes: true,
     });
     const rows = allOf<Omit<RowsConfig, 'partition'>>({ ...STREAM_FIELDS, table: true, columns: true });
-    const partition = allOf<NonNullable<RowsConfig['partition']>>({ time: true, hash: true, modulus: true });
+    const partition = allOf<NonNullable<RowsConfig['partition']>>({
+      time: true,
+      hash: true,
+      modulus: true,
+      list: true,
+      groups: true,
+    });
     const sets = allOf<PartitionPolicy>({
       modulus: true,
       premake: true,
@@ -270,6 +276,7 @@ describe('reference', () => {
       window_ahead: true,
       consolidate_after: true,
       retain: true,
+      groups: true,
     });
     const fields = [
       ...warehouse.map((field) => `database.${field}`),

@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:e44c021c71d793895f46e818ffaeffa8951177b7
+--! Hash: sha1:f25e7919fa6f2f3ffb214947862f1d86be7cb494
 --! Message: warehouse
 
 -- Table DDL lives only here; functions and views live one per file under sql/ and are included below.
@@ -19,7 +19,7 @@ create table strata.partition_sets (
   consolidate_after interval check (consolidate_after >= interval '0'),
   retain            interval check (retain >= interval '7 days'),
   layout            text not null default 'hash' check (layout in ('hash', 'list')),
-  groups            jsonb check ((layout = 'list') = (groups is not null)),
+  groups            jsonb constraint groups_of_list_layout check ((layout = 'list') = (groups is not null)),
   heap_order        text not null default 'time' check (heap_order in ('time', 'key')),
   hold              interval not null default '7 days' check (hold >= interval '0'),
   size_alert        bigint not null default 1000000000 check (size_alert > 0),
@@ -405,6 +405,8 @@ begin atomic
            when b.lower_bound is distinct from strata.week_start(b.lower_bound)
              or b.upper_bound is distinct from b.lower_bound + interval '168 hours' then 'odd'
            when c.relkind = 'r' then 'consolidated'
+           when exists (select from pg_inherits leaf join pg_class l on l.oid = leaf.inhrelid
+                         where leaf.inhparent = c.oid and l.relname = c.relname || '_consolidated') then 'consolidated'
            when (select p.partstrat from pg_partitioned_table p where p.partrelid = c.oid) = 'h' then 'hash'
            when (select p.partstrat from pg_partitioned_table p where p.partrelid = c.oid) = 'l' then 'list'
            else 'odd'
@@ -430,7 +432,7 @@ begin atomic
 end;
 
 comment on function strata.week_info(text) is
-  'Every partition of a managed set with its real bounds, kind, sizes in bytes and freshness. kind: hash or list (a week with leaves), consolidated (one table), odd (not one whole week), default, foreign. row_estimate is null until the leaves were analyzed; pages and visible_pages are those of the last VACUUM or ANALYZE.';
+  'Every partition of a managed set with its real bounds, kind, sizes in bytes and freshness. kind: hash or list (a week with leaves), consolidated (one table, or a week whose only leaf is that; see flatten_weeks), odd (not one whole week), default, foreign. row_estimate is null until the leaves were analyzed; pages and visible_pages are those of the last VACUUM or ANALYZE.';
 --! EndIncluded functions/week_info.sql
 --! Included functions/advisory_key.sql
 create or replace function strata.advisory_key(name text) returns bigint
@@ -441,6 +443,88 @@ return ('x' || encode(substr(sha256(convert_to('pgstrata:' || name, 'UTF8')), 1,
 comment on function strata.advisory_key(text) is
   'The key of a named advisory lock, the first 8 bytes of SHA-256: the same as the client''s. Names in use: ''maintain <set>'' (one maintainer per set), ''gate <set>'' (shared by each load, exclusive for a swap).';
 --! EndIncluded functions/advisory_key.sql
+--! Included functions/week_key.sql
+create or replace function strata.week_key(instant timestamptz) returns text
+language sql immutable strict parallel safe
+set search_path = pg_catalog, strata, pg_temp
+return to_char(strata.week_start(instant) at time zone 'UTC', 'YYYY_MM_DD');
+
+comment on function strata.week_key(timestamptz) is
+  'Key of the week that holds the instant, as it stands in partition names: 2026_01_04.';
+--! EndIncluded functions/week_key.sql
+--! Included functions/partition_type.sql
+create or replace function strata.partition_type(kind text) returns text
+language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+return case when kind in ('hash', 'list') then upper(kind) || '_PARTITIONED' else upper(kind) end;
+
+comment on function strata.partition_type(text) is
+  'A kind of strata.week_info() as the reports write it: HASH_PARTITIONED, LIST_PARTITIONED, CONSOLIDATED, ODD, DEFAULT or FOREIGN.';
+--! EndIncluded functions/partition_type.sql
+--! Included functions/require_set.sql
+create or replace function strata.require_set(set_name text) returns strata.partition_sets
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  s strata.partition_sets;
+begin
+  select * into s from strata.partition_sets p where p.set_name = require_set.set_name;
+  if s.set_name is null then
+    raise exception 'there is no partition set %', coalesce(quote_literal(require_set.set_name), 'null')
+      using errcode = 'undefined_object', hint = 'The managed sets are the rows of strata.partition_sets.';
+  end if;
+  return s;
+end
+$$;
+
+comment on function strata.require_set(text) is
+  'The policy of a managed set, or an error that says where the sets are listed.';
+--! EndIncluded functions/require_set.sql
+--! Included functions/check_groups.sql
+create or replace function strata.check_groups(set_name text, groups jsonb) returns boolean
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  fault text;
+begin
+  if groups is null then
+    return true;
+  end if;
+  if jsonb_typeof(groups) <> 'array' or jsonb_array_length(groups) not between 1 and 1000 then
+    fault := 'they must be an array of 1 to 1000 groups';
+  elsif exists (select from jsonb_array_elements(groups) g
+                 where jsonb_typeof(g -> 'name') is distinct from 'string' or jsonb_typeof(g -> 'values') is distinct from 'array') then
+    fault := 'each must have a name and an array of values';
+  elsif exists (select from jsonb_array_elements(groups) g, jsonb_array_elements(g -> 'values') v where jsonb_typeof(v) <> 'string')
+     or exists (select from jsonb_array_elements(groups) g where jsonb_array_length(g -> 'values') = 0) then
+    fault := 'values must be strings, at least one in each group';
+  else
+    -- A week's name is the set's and its date; behind it comes _ and the group.
+    select format('%s is no name for a group of %s: it must be lower-case letters, digits and _, begin with a letter, and be at most %s bytes long',
+                  quote_literal(g ->> 'name'), check_groups.set_name, 51 - octet_length(check_groups.set_name)) into fault
+      from jsonb_array_elements(groups) g
+     where g ->> 'name' !~ '^[a-z][a-z0-9_]*$' or octet_length(g ->> 'name') > 51 - octet_length(check_groups.set_name)
+        or g ->> 'name' in ('default', 'consolidated') or g ->> 'name' ~ '^hash_[0-9]+$'
+     limit 1;
+    fault := coalesce(fault,
+      (select format('%s is the name of two groups', quote_literal(g ->> 'name')) from jsonb_array_elements(groups) g
+        group by g ->> 'name' having count(*) > 1 limit 1),
+      (select format('%s is in a group twice, or in two', quote_literal(v)) from jsonb_array_elements(groups) g, jsonb_array_elements_text(g -> 'values') v
+        group by v having count(*) > 1 limit 1));
+  end if;
+  if fault is not null then
+    raise exception 'the groups of % are not usable: %', set_name, fault
+      using errcode = 'invalid_parameter_value', hint = 'Write [{"name": "holding", "values": ["xrd_holding", "lsu_holding"]}, …].';
+  end if;
+  return true;
+end
+$$;
+
+comment on function strata.check_groups(text, jsonb) is
+  'True for groups that a set of list layout can be cut by (or null); an error that says what is wrong with them otherwise.';
+--! EndIncluded functions/check_groups.sql
 --! Included functions/missing_weeks.sql
 create or replace function strata.missing_weeks(set_name text, first_week timestamptz, last_week timestamptz) returns timestamptz[]
 language sql volatile
@@ -470,6 +554,7 @@ declare
   week        text := strata.week_name(set_name, lower_bound);
   upper_bound timestamptz := lower_bound + interval '168 hours';
   storage     text;
+  leaf        record;
 begin
   select * into strict s from strata.partition_sets p where p.set_name = create_week.set_name;
   select n.nspname, c.relname into strict schema_name, root
@@ -478,12 +563,19 @@ begin
   -- CREATE … PARTITION OF would lock the root ACCESS EXCLUSIVE. Built apart with a CHECK that equals its bounds, the week is
   -- attached under SHARE UPDATE EXCLUSIVE and without a scan.
   execute format(
-    'create table %1$I.%2$I (like %1$I.%3$I including all, constraint %4$I check (%5$I >= %6$L and %5$I < %7$L)) partition by hash (%8$I)',
-    schema_name, week, root, week || '_bounds', s.time_column, lower_bound, upper_bound, s.hash_column);
+    'create table %1$I.%2$I (like %1$I.%3$I including all, constraint %4$I check (%5$I >= %6$L and %5$I < %7$L)) partition by %8$s (%9$I)',
+    schema_name, week, root, week || '_bounds', s.time_column, lower_bound, upper_bound, s.layout, s.hash_column);
   storage := case when s.leaf_fillfactor is null then '' else format(' with (fillfactor = %s)', s.leaf_fillfactor) end;
-  for remainder in 0 .. s.modulus - 1 loop
-    execute format('create table %1$I.%2$I partition of %1$I.%3$I for values with (modulus %4$s, remainder %5$s)%6$s',
-      schema_name, week || '_hash_' || remainder, week, s.modulus, remainder, storage);
+  for leaf in
+    select 'hash_' || remainder as name, format('for values with (modulus %s, remainder %s)', s.modulus, remainder) as bound
+      from generate_series(0, s.modulus - 1) remainder where s.layout = 'hash'
+    union all
+    select g ->> 'name', format('for values in (%s)', (select string_agg(quote_literal(v), ', ') from jsonb_array_elements_text(g -> 'values') v))
+      from jsonb_array_elements(s.groups) g
+    union all
+    select 'default', 'default' where s.layout = 'list'
+  loop
+    execute format('create table %1$I.%2$I partition of %1$I.%3$I %4$s%5$s', schema_name, week || '_' || leaf.name, week, leaf.bound, storage);
   end loop;
   execute format('alter table %1$I.%2$I attach partition %1$I.%3$I for values from (%4$L) to (%5$L)',
     schema_name, root, week, lower_bound, upper_bound);
@@ -492,7 +584,7 @@ end
 $$;
 
 comment on function strata.create_week(text, timestamptz) is
-  'Creates one week with its hash partitions and attaches it; the root gets no more than SHARE UPDATE EXCLUSIVE. Use ensure_weeks(), which serialises callers.';
+  'Creates one week with its hash or list partitions and attaches it; the root gets no more than SHARE UPDATE EXCLUSIVE. A list week has a partition of its own for values that no group names. Use ensure_weeks(), which serialises callers.';
 --! EndIncluded functions/create_week.sql
 --! Included functions/ensure_weeks.sql
 create or replace function strata.ensure_weeks(set_name text, from_time timestamptz, to_time timestamptz)
@@ -538,7 +630,7 @@ comment on function strata.ensure_weeks(text, timestamptz, timestamptz) is
 --! EndIncluded functions/ensure_weeks.sql
 --! Included functions/create_partition_set.sql
 create or replace function strata.create_partition_set(
-  set_name text, parent regclass, time_column name, hash_column name, modulus int default 4
+  set_name text, parent regclass, time_column name, hash_column name, modulus int default 4, groups jsonb default null
 ) returns strata.partition_sets
 language plpgsql
 set search_path = pg_catalog, strata, pg_temp
@@ -546,6 +638,7 @@ as $$
 declare
   result strata.partition_sets;
   key    text := (select pg_get_partkeydef(parent));
+  keys   text;
 begin
   if key is null or key not in (format('RANGE (%I)', time_column)) then
     raise exception '% is not partitioned by range of %', parent, quote_ident(time_column)
@@ -559,17 +652,1407 @@ begin
   if not exists (select from pg_attribute a where a.attrelid = parent and a.attname = hash_column and a.attnum > 0) then
     raise exception 'column % of % does not exist', quote_ident(hash_column), parent using errcode = 'undefined_column';
   end if;
-  insert into strata.partition_sets (set_name, parent, time_column, hash_column, modulus)
-  values (set_name, parent, time_column, hash_column, modulus)
+  select pg_get_indexdef(i.indexrelid) into keys
+    from pg_index i
+   where i.indrelid = parent and i.indisunique and not exists (
+     select from pg_attribute a where a.attrelid = parent and a.attname = hash_column and a.attnum = any (i.indkey::int2[]));
+  if keys is not null then
+    raise exception '% cannot be cut by %, which is not in its unique index: %', parent, quote_ident(hash_column), keys
+      using errcode = 'invalid_table_definition', hint = format('Every primary key and unique index must have %I among its columns.', hash_column);
+  end if;
+  perform strata.check_groups(create_partition_set.set_name, groups);
+  insert into strata.partition_sets (set_name, parent, time_column, hash_column, modulus, layout, groups)
+  values (set_name, parent, time_column, hash_column, modulus, case when groups is null then 'hash' else 'list' end, groups)
   on conflict on constraint partition_sets_pkey do nothing;
   select * into strict result from strata.partition_sets p where p.set_name = create_partition_set.set_name;
   return result;
 end
 $$;
 
-comment on function strata.create_partition_set(text, regclass, name, name, int) is
-  'Puts a table that is partitioned by range of a timestamptz column under management: weeks × modulus hash partitions of hash_column. A set of that name stays as it is.';
+comment on function strata.create_partition_set(text, regclass, name, name, int, jsonb) is
+  'Puts a table that is partitioned by range of a timestamptz column under management: weeks × modulus hash partitions of hash_column, or, with groups ([{"name": "holding", "values": ["…"]}]), list partitions of its values and one for all others. A set of that name stays as it is.';
 --! EndIncluded functions/create_partition_set.sql
+--! Included functions/partition_info.sql
+create or replace function strata.partition_info(set_name text)
+returns table (
+  schemaname text, tablename text, week_key text, week_start timestamptz, week_end timestamptz, partition_type text,
+  row_count bigint, size text, size_bytes bigint, index_bytes bigint
+)
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+as $$
+#variable_conflict use_column
+begin
+  perform strata.require_set(partition_info.set_name);
+  return query
+    select n.nspname::text, leaf.relname::text, strata.week_key(w.lower_bound), w.lower_bound, w.upper_bound, strata.partition_type(w.kind),
+           case when leaf.reltuples >= 0 then leaf.reltuples::bigint end,
+           pg_size_pretty(pg_total_relation_size(leaf.oid)), pg_total_relation_size(leaf.oid), pg_indexes_size(leaf.oid)
+      from strata.week_info(partition_info.set_name) w
+     cross join lateral pg_partition_tree(w.partition) t
+      join pg_class leaf on leaf.oid = t.relid
+      join pg_namespace n on n.oid = leaf.relnamespace
+     where t.isleaf
+     order by w.lower_bound nulls last, leaf.relname;
+end
+$$;
+
+comment on function strata.partition_info(text) is
+  'Every table of a set that holds rows, in time order, with its week and sizes. row_count is as of the last ANALYZE, null before it.';
+--! EndIncluded functions/partition_info.sql
+--! Included functions/consolidation_refusal.sql
+create or replace function strata.consolidation_refusal(set_name text, week regclass) returns text
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  s     strata.partition_sets := strata.require_set(set_name);
+  w     record;
+  other text;
+begin
+  select i.* into w from strata.week_info(set_name) i where i.partition = consolidation_refusal.week;
+  if w.partition is null then
+    return format('%s is no partition of the set %s', consolidation_refusal.week, set_name);
+  end if;
+  if w.kind = 'consolidated' then
+    return 'it is consolidated already';
+  elsif w.kind = 'odd' then
+    return 'it is not one whole week (Sunday 00:00 UTC to the next): leave it, or move its rows into weeks';
+  elsif w.kind not in ('hash', 'list') then
+    return format('it is a %s partition, which maintenance leaves alone', w.kind);
+  elsif w.upper_bound > now() then
+    return 'it is not over yet';
+  elsif w.detach_pending then
+    return format('a DETACH CONCURRENTLY of it was interrupted: alter table %s detach partition %s finalize, then attach it again', s.parent, w.partition);
+  elsif w.leaves = 0 then
+    return 'it has no partitions';
+  end if;
+
+  select string_agg(leaf.relid::text, ', ') into other
+    from pg_partition_tree(w.partition) leaf join pg_class c on c.oid = leaf.relid
+   where leaf.level > 0 and (leaf.level > 1 or c.relkind <> 'r');
+  if other is not null then
+    return format('%s is no plain table one level below the week', other);
+  end if;
+  select string_agg(distinct r.ev_class::regclass::text, ', ') into other
+    from pg_depend d join pg_rewrite r on r.oid = d.objid
+   where d.classid = 'pg_rewrite'::regclass and d.refclassid = 'pg_class'::regclass
+     and d.refobjid in (select t.relid from pg_partition_tree(w.partition) t);
+  if other is not null then
+    return format('view %s reads it by name, and would go on to read what is put away: let it read %s between two times instead', other, s.parent);
+  end if;
+  select string_agg(i.partition_name, ', ') into other from strata.week_info(set_name) i where i.kind = 'default';
+  if other is not null then
+    return format('the set has a DEFAULT partition, %s, which would be scanned while everybody waits: move its rows into weeks, then detach it', other);
+  end if;
+  select c.step || ' since ' || c.started_at::text into other
+    from strata.consolidations c where c.set_name = s.set_name and c.lower_bound = w.lower_bound and c.finished_at is null limit 1;
+  if other is not null then
+    return format('a consolidation of it is unfinished (%s): finish or undo that one first', other);
+  end if;
+  if octet_length(w.partition_name || '_consolidated') > 63 then
+    return 'its name is too long to have _consolidated put behind it: rename it to 50 bytes or fewer';
+  end if;
+  select string_agg(c.oid::regclass::text, ', ') into other
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace
+   where (n.oid = (select p.relnamespace from pg_class p where p.oid = w.partition) and c.relname = w.partition_name || '_consolidated')
+      or (n.nspname = 'strata_held' and c.relname in (
+            select l.relname from pg_partition_tree(w.partition) t join pg_class l on l.oid = t.relid));
+  if other is not null then
+    return format('%s is in the way: drop or rename it if nobody needs it', other);
+  end if;
+  return null;
+end
+$$;
+
+comment on function strata.consolidation_refusal(text, regclass) is
+  'Why a week cannot be consolidated as it stands, with what to do about it; null when it can.';
+--! EndIncluded functions/consolidation_refusal.sql
+--! Included functions/old_weeks.sql
+create or replace function strata.old_weeks(set_name text, months int)
+returns table (
+  partition regclass, week_key text, lower_bound timestamptz, upper_bound timestamptz, kind text, leaves int, row_estimate bigint,
+  total_bytes bigint, refusal text
+)
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+as $$
+#variable_conflict use_column
+begin
+  perform strata.require_set(old_weeks.set_name);
+  if old_weeks.months is null or old_weeks.months not between 0 and 1200 then
+    raise exception 'months must be 0 to 1200, not %', coalesce(old_weeks.months::text, 'null') using errcode = 'invalid_parameter_value';
+  end if;
+  return query
+    select w.partition, coalesce(strata.week_key(w.lower_bound), w.partition_name), w.lower_bound, w.upper_bound, w.kind, w.leaves, w.row_estimate,
+           w.total_bytes, strata.consolidation_refusal(old_weeks.set_name, w.partition)
+      from strata.week_info(old_weeks.set_name) w
+     where w.kind <> 'consolidated'
+       and (w.upper_bound is null or w.upper_bound <= least(now(), now() - make_interval(months => old_weeks.months)))
+     order by w.lower_bound nulls last;
+end
+$$;
+
+comment on function strata.old_weeks(text, int) is
+  'The partitions of a set that ended at least that many months ago and are not consolidated, each with why it cannot be, or null. A partition without bounds is among them, with its advice.';
+--! EndIncluded functions/old_weeks.sql
+--! Included functions/consolidation_status.sql
+create or replace function strata.consolidation_status(set_name text)
+returns table (
+  week_key text, week_start timestamptz, week_end timestamptz, partition_type text, partition_count int, row_count bigint,
+  total_size text, total_bytes bigint, due boolean, advice text
+)
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+as $$
+#variable_conflict use_column
+declare
+  s strata.partition_sets := strata.require_set(consolidation_status.set_name);
+begin
+  return query
+    select coalesce(strata.week_key(w.lower_bound), w.partition_name), w.lower_bound, w.upper_bound, strata.partition_type(w.kind), greatest(w.leaves, 1),
+           w.row_estimate, pg_size_pretty(w.total_bytes), w.total_bytes,
+           w.kind in ('hash', 'list') and coalesce(w.upper_bound <= now() - s.consolidate_after, false),
+           case when w.kind <> 'consolidated' then strata.consolidation_refusal(s.set_name, w.partition) end
+      from strata.week_info(s.set_name) w
+     order by w.lower_bound nulls last;
+end
+$$;
+
+comment on function strata.consolidation_status(text) is
+  'Every week of a set: whether it is partitioned or consolidated, its partitions and size, whether it is due by the set''s consolidate_after, and what keeps it from being consolidated. row_count is as of the last ANALYZE.';
+--! EndIncluded functions/consolidation_status.sql
+--! Included functions/find_missing_weeks.sql
+create or replace function strata.find_missing_weeks(set_name text)
+returns table (week_key text, week_start timestamptz, week_end timestamptz, status text, advice text)
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set intervalstyle = 'postgres'
+as $$
+#variable_conflict use_column
+declare
+  s         strata.partition_sets := strata.require_set(find_missing_weeks.set_name);
+  first     timestamptz;
+  last      timestamptz;
+  elsewhere text;
+begin
+  select min(p.lower_bound) filter (where isfinite(p.lower_bound)), max(p.upper_bound) filter (where isfinite(p.upper_bound))
+    into first, last from strata.set_partitions(s.set_name) p;
+  first := strata.week_start(least(first, now()));
+  last := greatest(last, now() + s.premake * interval '168 hours');
+  select format('; the rows of it that lie in the DEFAULT partition %s must be moved out first', string_agg(i.partition_name, ', ')) into elsewhere
+    from strata.week_info(s.set_name) i where i.kind = 'default' having count(*) > 0;
+  return query
+    select strata.week_key(g.week), g.week, g.week + interval '168 hours',
+           case when c.covered is null then 'MISSING' else 'PARTLY COVERED' end,
+           case when c.covered is null
+             then format('select * from strata.ensure_weeks(%L, %L, %L)', s.set_name, g.week, g.week) || coalesce(elsewhere, '')
+             else format('%s covers %s of it: no week fits beside; move its rows, detach it, then call strata.ensure_weeks()', c.names, c.covered) end
+      from generate_series(first, last, interval '168 hours') g(week)
+     cross join lateral (
+       select sum(least(p.upper_bound, g.week + interval '168 hours') - greatest(p.lower_bound, g.week)) as covered,
+              string_agg(p.partition::text, ', ') as names
+         from strata.set_partitions(s.set_name) p
+        where p.lower_bound < g.week + interval '168 hours' and p.upper_bound > g.week
+     ) c
+     where g.week < last and coalesce(c.covered, interval '0') < interval '168 hours'
+     order by g.week;
+end
+$$;
+
+comment on function strata.find_missing_weeks(text) is
+  'Weeks without a partition between the first one of a set and the last, or the last that should be created ahead by now; with the statement that creates it, or what is in the way.';
+--! EndIncluded functions/find_missing_weeks.sql
+--! Included functions/partition_distribution.sql
+create or replace function strata.partition_distribution(set_name text)
+returns table (
+  week_key text, tablename text, row_count bigint, size_bytes bigint, row_share numeric, expected_share numeric, skewed boolean
+)
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+as $$
+#variable_conflict use_column
+begin
+  perform strata.require_set(partition_distribution.set_name);
+  return query
+    select strata.week_key(w.lower_bound), leaf.relname::text, size.rows, pg_total_relation_size(leaf.oid),
+           round(size.rows / nullif(sum(size.rows) over of_week, 0), 4), round(1.0 / count(*) over of_week, 4),
+           coalesce(w.kind = 'hash' and size.rows > 1.5 * avg(size.rows) over of_week and sum(size.rows) over of_week > 10000, false)
+      from strata.week_info(partition_distribution.set_name) w
+      join pg_inherits i on i.inhparent = w.partition
+      join pg_class leaf on leaf.oid = i.inhrelid
+     cross join lateral (select case when leaf.reltuples >= 0 then leaf.reltuples::bigint end) size(rows)
+     where w.kind in ('hash', 'list')
+    window of_week as (partition by w.partition)
+     order by w.lower_bound, leaf.relname;
+end
+$$;
+
+comment on function strata.partition_distribution(text) is
+  'How the rows of each week spread over its partitions, by the counts of the last ANALYZE. skewed: a hash partition with more than one and a half times its fair share in a week of more than 10,000 rows; few accounts then own most rows, and more hash partitions will not help. List partitions follow their groups and are never called skewed.';
+--! EndIncluded functions/partition_distribution.sql
+--! Included functions/explain_query.sql
+create or replace function strata.explain_query(set_name text, start_time timestamptz, end_time timestamptz, key text default null)
+returns table (query_plan text)
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+as $$
+#variable_conflict use_column
+declare
+  s        strata.partition_sets := strata.require_set(explain_query.set_name);
+  key_type regtype := (select a.atttypid from pg_attribute a where a.attrelid = s.parent and a.attname = s.hash_column);
+  question text;
+  plan     jsonb;
+begin
+  question := format('select * from %s where %I >= %L and %2$I < %4$L', s.parent, s.time_column, start_time, end_time);
+  if explain_query.key is not null then
+    -- The account as people write it; a literal of the column's own type, or nothing is pruned.
+    question := question || format(' and %I = %L::%s', s.hash_column,
+      case when key_type = 'bytea'::regtype then strata.account(explain_query.key)::text else explain_query.key end, key_type);
+  end if;
+  return query execute 'explain ' || question;
+  execute 'explain (format json) ' || question into plan;
+  return query
+    select format('Partitions read: %s of %s', count(distinct node ->> 'Relation Name'),
+                  (select count(*) from pg_partition_tree(s.parent) t where t.isleaf and t.relid <> s.parent))
+      from jsonb_path_query(plan, 'strict $.** ? (exists (@."Relation Name"))') node;
+end
+$$;
+
+comment on function strata.explain_query(text, timestamptz, timestamptz, text) is
+  'The plan of reading a set between two instants, for one account (or other hash key, as text) where it is given, and how many partitions it reads. Nothing is executed.';
+--! EndIncluded functions/explain_query.sql
+--! Included functions/consolidation_report.sql
+create or replace function strata.consolidation_report(set_name text)
+returns table (metric text, value text)
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+as $$
+#variable_conflict use_column
+declare
+  s strata.partition_sets := strata.require_set(consolidation_report.set_name);
+begin
+  return query
+    with weeks as (
+      select count(*) filter (where w.partition_type like '%PARTITIONED') as parted,
+             count(*) filter (where w.partition_type = 'CONSOLIDATED') as merged,
+             coalesce(sum(w.partition_count) filter (where w.partition_type like '%PARTITIONED'), 0) as parted_tables,
+             coalesce(sum(w.partition_count) filter (where w.partition_type = 'CONSOLIDATED'), 0) as merged_tables,
+             count(*) filter (where w.partition_type not like '%PARTITIONED' and w.partition_type <> 'CONSOLIDATED') as others,
+             count(*) filter (where w.due) as due,
+             coalesce(sum(w.total_bytes), 0) as bytes
+        from strata.consolidation_status(s.set_name) w
+    ), journal as (
+      select count(*) filter (where c.step = 'failed' and c.started_at > now() - interval '7 days') as failed,
+             max(c.swapped_at) filter (where c.step <> 'undone') as latest,
+             coalesce(sum(c.bytes_before - c.bytes_after) filter (where c.swapped_at is not null and c.step <> 'undone'), 0) as saved
+        from strata.consolidations c where c.set_name = s.set_name
+    ), held as (
+      select count(*) as weeks, coalesce(sum(h.bytes), 0) as bytes
+        from strata.held_partitions h where h.set_name = s.set_name and h.finished_at is null
+    )
+    select m.metric, m.value
+      from weeks w, journal j, held h,
+           lateral (values
+             (1, 'hash_partitioned_weeks', w.parted::text),
+             (2, 'consolidated_weeks', w.merged::text),
+             (3, 'total_hash_partitions', w.parted_tables::text),
+             (4, 'total_consolidated_partitions', w.merged_tables::text),
+             (5, 'other_partitions', w.others::text),
+             (6, 'weeks_due', w.due::text),
+             (7, 'total_size', pg_size_pretty(w.bytes)),
+             (8, 'saved_by_consolidation', pg_size_pretty(j.saved)),
+             (9, 'held_weeks', h.weeks::text),
+             (10, 'held_size', pg_size_pretty(h.bytes)),
+             (11, 'last_consolidation', coalesce(j.latest::text, 'never')),
+             (12, 'failures_last_7_days', j.failed::text)
+           ) m(place, metric, value)
+     order by m.place;
+end
+$$;
+
+comment on function strata.consolidation_report(text) is
+  'A set in twelve figures: weeks still partitioned and consolidated, their tables, what is due, saved, held and failed. List partitions are counted as hash partitions are.';
+--! EndIncluded functions/consolidation_report.sql
+--! Included functions/sample_statement.sql
+create or replace function strata.sample_statement(week regclass, pages_max int default 96) returns text
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  run_pages constant int := 4;
+  columns   text;
+  leaf      record;
+  runs      int;
+  pieces    text[] := '{}';
+begin
+  select string_agg('t.' || quote_ident(a.attname), ', ' order by a.attnum) into columns
+    from pg_attribute a where a.attrelid = week and a.attnum > 0 and not a.attisdropped;
+  for leaf in
+    select t.relid, (pg_relation_size(t.relid) / current_setting('block_size')::int)::bigint as pages from pg_partition_tree(week) t where t.isleaf
+  loop
+    if leaf.pages <= pages_max then
+      pieces := pieces || format('select 1::float8 as strata_weight, pg_column_size(t) as strata_bytes, %s from only %s t', columns, leaf.relid);
+      continue;
+    end if;
+    runs := pages_max / run_pages;
+    pieces := pieces || array(
+      select format('select %s::float8 as strata_weight, pg_column_size(t) as strata_bytes, %s from only %s t where t.ctid >= ''(%s,0)'' and t.ctid < ''(%s,0)''',
+                    leaf.pages::float8 / (runs * run_pages), columns, leaf.relid, first, first + run_pages)
+        from (select leaf.pages * run / runs as first from generate_series(0, runs - 1) run) r);
+  end loop;
+  return array_to_string(pieces, E'\nunion all ');
+end
+$$;
+
+comment on function strata.sample_statement(regclass, int) is
+  'A query for a sample of a week''s rows: every live row of up to pages_max pages of each partition, taken in runs all over it, with what one row stands for (strata_weight) and its bytes in the heap (strata_bytes). Counts are then true even where dead rows and empty pages lie between.';
+--! EndIncluded functions/sample_statement.sql
+--! Included functions/estimate_index.sql
+create or replace function strata.estimate_index(index regclass, week regclass, sample text) returns float8
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  page       constant int := current_setting('block_size')::int;
+  i          record;
+  keys       text;
+  predicate  text;
+  measured   record;
+  copies     float8;
+  tuple      float8;
+  fill       float8;
+  leaf_pages float8;
+begin
+  select x.*, a.amname, c.reloptions into strict i
+    from pg_index x join pg_class c on c.oid = x.indexrelid join pg_am a on a.oid = c.relam where x.indexrelid = index;
+  if i.amname = 'brin' then
+    return 6 * page;  -- its three kinds of pages, of each one for a week, and a free space map
+  elsif i.amname <> 'btree' then
+    -- Its size does not follow from its keys; what it has now is the best guess.
+    return coalesce((select sum(pg_relation_size(t.relid)) from pg_partition_tree(index) t join pg_index x on x.indexrelid = t.relid
+                      where x.indrelid in (select w.relid from pg_partition_tree(week) w)), 0);
+  end if;
+
+  select string_agg(pg_get_indexdef(index, k::int, true), ', ' order by k) into keys from generate_series(1, i.indnatts) k;
+  predicate := coalesce(pg_get_expr(i.indpred, i.indrelid), 'true');
+  execute format($measure$
+    with sampled as (
+      select s.strata_weight, 8 * ceil((8 + case when num_nulls(%1$s) > 0 then 8 else 0 end + pg_column_size(row(%1$s)) - 24) / 8.0) as bytes,
+             hashtextextended(row(%1$s)::text, 0) as key
+        from (%2$s) s where %3$s
+    ), grouped as (
+      select count(*) as n from sampled group by key
+    )
+    select (select sum(strata_weight) from sampled) as rows, (select sum(strata_weight * bytes) / sum(strata_weight) from sampled) as bytes,
+           sum(g.n)::float8 as n, count(*)::float8 as keys, count(*) filter (where g.n = 1)::float8 as once
+      from grouped g
+  $measure$, keys, sample, predicate) into measured;
+  if coalesce(measured.rows, 0) = 0 then
+    return page;
+  end if;
+
+  -- How many rows share a key: Haas and Stokes' estimator of distinct values, as ANALYZE has it. A unique index has no duplicates.
+  copies := case when i.indisunique then 1 else
+    greatest(1, measured.rows * (measured.n - measured.once + measured.once * measured.n / measured.rows) / (measured.n * measured.keys)) end;
+  tuple := measured.bytes + 4;
+  if copies >= 2 and i.indnatts = i.indnkeyatts and coalesce(not 'deduplicate_items=off' = any (i.reloptions), true) then
+    -- Duplicates lie in lists of 6 bytes a row, one list at most a tenth of a page.
+    copies := least(copies, (page / 10 - measured.bytes) / 6);
+    tuple := (tuple + 6 * copies) / copies;
+  end if;
+  fill := coalesce((select substr(o, 12)::float8 / 100 from unnest(i.reloptions) o where o like 'fillfactor=%'), 0.9);
+  leaf_pages := ceil(measured.rows / floor((page - 40 - page * (1 - fill)) / tuple));
+  return page * (1 + leaf_pages + case when leaf_pages > 1 then ceil(leaf_pages * (measured.bytes + 12) / (0.7 * page)) else 0 end);
+end
+$$;
+
+comment on function strata.estimate_index(regclass, regclass, text) is
+  'Bytes of an index of the parent when it is built anew over the rows of a week, of which sample is a sample: entries of their true width, to the fillfactor, duplicates folded together as a b-tree does.';
+--! EndIncluded functions/estimate_index.sql
+--! Included functions/estimate_week_saving.sql
+create or replace function strata.estimate_week_saving(
+  set_name text, week regclass, out row_count bigint, out bytes_before bigint, out bytes_after bigint, out predicted_saving numeric
+)
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set row_security = off
+as $$
+declare
+  s           strata.partition_sets := strata.require_set(set_name);
+  page        constant int := current_setting('block_size')::int;
+  sample      text := strata.sample_statement(week);
+  parts       int;
+  toast       bigint;
+  heap        float8;
+  wide        text;
+  total       float8;
+  estimate    float8;
+  index       record;
+begin
+  select count(*), coalesce(sum(pg_total_relation_size(t.relid)), 0),
+         coalesce(sum(pg_total_relation_size(c.reltoastrelid)) filter (where c.reltoastrelid <> 0), 0)
+    into parts, bytes_before, toast
+    from pg_partition_tree(week) t join pg_class c on c.oid = t.relid where t.isleaf;
+
+  -- In the heap: what a row takes there now, to the next 8 bytes, and 4 for its pointer; of one whose values lie outside only their pointers.
+  select string_agg(format('case when pg_column_size(%1$I) > 2000 then 18 else coalesce(pg_column_size(%1$I), 0) end', a.attname), ' + ') into wide
+    from pg_attribute a where a.attrelid = week and a.attnum > 0 and not a.attisdropped;
+  execute format('select coalesce(sum(strata_weight), 0), sum(strata_weight * (4 + 8 * ceil((case when strata_bytes <= 2040 then strata_bytes else 28 + %s end) / 8.0))) from (%s) t',
+    wide, sample) into total, heap;
+  row_count := round(total);
+  estimate := case when total > 0 then page * ceil(heap / (page - 24 - heap / total / 2)) else 0 end;
+  if estimate > 4 * page then
+    estimate := estimate + page * (2 + ceil(estimate / page / 4000));  -- the free space map
+  end if;
+  estimate := estimate + greatest(toast - (parts - 1) * page, case when toast > 0 then page else 0 end);
+
+  for index in select i.indexrelid::regclass as name from pg_index i where i.indrelid = s.parent loop
+    estimate := estimate + strata.estimate_index(index.name, week, sample);
+  end loop;
+  bytes_after := round(estimate);
+  predicted_saving := round((1 - bytes_after::numeric / nullif(bytes_before, 0)), 4);
+end
+$$;
+
+comment on function strata.estimate_week_saving(text, regclass) is
+  'What consolidating a week would save, from measurement: sampled pages give the live rows, their bytes in the heap and the bytes of their keys in each index of the parent; rebuilt full, that is bytes_after, against the files as they are, bytes_before. Dead rows, half-empty pages, fillfactor and indexes that the parent does not have are what is saved. predicted_saving is a share, 0 to 1; below 0 where the copy would be bigger.';
+--! EndIncluded functions/estimate_week_saving.sql
+--! Included functions/estimate_savings.sql
+create or replace function strata.estimate_savings(set_name text, months int default 3)
+returns table (
+  week_key text, partition_count int, row_count bigint, current_size text, estimated_size text, estimated_savings text,
+  bytes_before bigint, bytes_after bigint, predicted_saving numeric
+)
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+as $$
+#variable_conflict use_column
+begin
+  return query
+    select o.week_key, o.leaves, e.row_count, pg_size_pretty(e.bytes_before), pg_size_pretty(e.bytes_after),
+           pg_size_pretty(e.bytes_before - e.bytes_after), e.bytes_before, e.bytes_after, e.predicted_saving
+      from strata.old_weeks(estimate_savings.set_name, estimate_savings.months) o
+     cross join lateral strata.estimate_week_saving(estimate_savings.set_name, o.partition) e
+     where o.kind in ('hash', 'list')
+     order by o.lower_bound;
+end
+$$;
+
+comment on function strata.estimate_savings(text, int) is
+  'What consolidation would save, week by week, for the weeks that ended at least that many months ago; see strata.estimate_week_saving() for how it is measured.';
+--! EndIncluded functions/estimate_savings.sql
+--! Included functions/twin_index.sql
+create or replace function strata.twin_index(source regclass, target regclass) returns name
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  columns text[];
+  twin    name;
+begin
+  select array_agg(pg_get_indexdef(i.indexrelid, k::int, true) order by k) into columns
+    from pg_index i, generate_series(1, i.indnkeyatts) k where i.indrelid = source and i.indisreplident;
+  select c.relname into twin
+    from pg_index i join pg_class c on c.oid = i.indexrelid
+   where i.indrelid = target and i.indisunique and i.indimmediate and i.indpred is null
+     and (select array_agg(pg_get_indexdef(i.indexrelid, k::int, true) order by k) from generate_series(1, i.indnkeyatts) k) = columns
+   order by i.indisprimary desc limit 1;
+  if twin is null then
+    raise exception '% has no unique index on (%), which is the replica identity of %', target, array_to_string(columns, ', '), source
+      using errcode = 'undefined_object', hint = 'Create that index on the parent table, or choose another replica identity.';
+  end if;
+  return twin;
+end
+$$;
+
+comment on function strata.twin_index(regclass, regclass) is
+  'The unique index of the target on the same columns as the replica identity of the source.';
+--! EndIncluded functions/twin_index.sql
+--! Included functions/copy_table_properties.sql
+create or replace function strata.copy_table_properties(source regclass, target regclass) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  s         pg_class;
+  t         pg_class;
+  r         record;
+  statement text;
+begin
+  select * into strict s from pg_class where oid = source;
+  select * into strict t from pg_class where oid = target;
+
+  -- Grants first: afterwards the target may belong to somebody else.
+  for r in
+    select format('grant %s on %s to %s%s', g.privilege_type, target, coalesce(quote_ident(role.rolname), 'public'),
+                  case when g.is_grantable then ' with grant option' else '' end) as ddl
+      from aclexplode(s.relacl) g left join pg_roles role on role.oid = g.grantee where g.grantee <> s.relowner
+    union all
+    select format('grant %s (%I) on %s to %s%s', g.privilege_type, a.attname, target, coalesce(quote_ident(role.rolname), 'public'),
+                  case when g.is_grantable then ' with grant option' else '' end)
+      from pg_attribute a, aclexplode(a.attacl) g left join pg_roles role on role.oid = g.grantee
+     where a.attrelid = source and a.attnum > 0 and not a.attisdropped
+  loop
+    execute r.ddl;
+  end loop;
+
+  for r in
+    select p.polname, p.polpermissive, p.polcmd, pg_get_expr(p.polqual, p.polrelid) as qual, pg_get_expr(p.polwithcheck, p.polrelid) as checked,
+           (select string_agg(coalesce(quote_ident(role.rolname), 'public'), ', ')
+              from unnest(p.polroles) u(oid) left join pg_roles role on role.oid = u.oid) as roles
+      from pg_policy p
+     where p.polrelid = source and not exists (select from pg_policy o where o.polrelid = target and o.polname = p.polname)
+  loop
+    execute format('create policy %I on %s as %s for %s to %s', r.polname, target, case when r.polpermissive then 'permissive' else 'restrictive' end,
+        case r.polcmd when 'r' then 'select' when 'a' then 'insert' when 'w' then 'update' when 'd' then 'delete' else 'all' end, r.roles)
+      || coalesce(' using (' || r.qual || ')', '') || coalesce(' with check (' || r.checked || ')', '');
+  end loop;
+  if s.relrowsecurity then
+    execute format('alter table %s enable row level security', target);
+  end if;
+  if s.relforcerowsecurity then
+    execute format('alter table %s force row level security', target);
+  end if;
+
+  if obj_description(source, 'pg_class') is not null then
+    execute format('comment on table %s is %L', target, obj_description(source, 'pg_class'));
+  end if;
+  for r in
+    select a.attname, col_description(source, a.attnum) as says,
+           (to_jsonb(a) ->> 'attstattarget')::int as statistics, array_to_string(a.attoptions, ', ') as options
+      from pg_attribute a where a.attrelid = source and a.attnum > 0 and not a.attisdropped
+  loop
+    if r.says is not null then
+      execute format('comment on column %s.%I is %L', target, r.attname, r.says);
+    end if;
+    if r.statistics >= 0 then
+      execute format('alter table %s alter column %I set statistics %s', target, r.attname, r.statistics);
+    end if;
+    if r.options <> '' then
+      execute format('alter table %s alter column %I set (%s)', target, r.attname, r.options);
+    end if;
+  end loop;
+
+  for r in
+    select e.oid, pg_get_statisticsobjdef_columns(e.oid) as columns, row_number() over (order by e.oid) as place,
+           (to_jsonb(e) ->> 'stxstattarget')::int as statistics,
+           (select string_agg(case k when 'd' then 'ndistinct' when 'f' then 'dependencies' else 'mcv' end, ', ')
+              from unnest(e.stxkind) k where k in ('d', 'f', 'm')) as kinds
+      from pg_statistic_ext e
+     where e.stxrelid = source and not exists (
+       select from pg_statistic_ext o
+        where o.stxrelid = target and pg_get_statisticsobjdef_columns(o.oid) = pg_get_statisticsobjdef_columns(e.oid) and o.stxkind = e.stxkind)
+  loop
+    statement := format('%I.%I', (select nspname from pg_namespace where oid = t.relnamespace), left(t.relname, 52) || '_stat_' || r.place);
+    execute format('create statistics %s%s on %s from %s', statement, case when r.kinds is null then '' else ' (' || r.kinds || ')' end, r.columns, target);
+    if r.statistics >= 0 then
+      execute format('alter statistics %s set statistics %s', statement, r.statistics);
+    end if;
+  end loop;
+
+  -- Triggers of the table's own: clones come with ATTACH, ours stay behind.
+  for r in
+    select g.tgname, g.tgenabled, pg_get_triggerdef(g.oid) as ddl,
+           format(' ON %I.%I ', (select nspname from pg_namespace where oid = s.relnamespace), s.relname) as place
+      from pg_trigger g join pg_proc f on f.oid = g.tgfoid
+     where g.tgrelid = source and not g.tgisinternal and g.tgparentid = 0 and f.pronamespace <> 'strata'::regnamespace
+       and not exists (select from pg_trigger o where o.tgrelid = target and o.tgname = g.tgname)
+  loop
+    if position(r.place in r.ddl) = 0 then
+      raise exception 'cannot read the definition of trigger % on %', quote_ident(r.tgname), source;
+    end if;
+    execute overlay(r.ddl placing format(' ON %s ', target) from position(r.place in r.ddl) for length(r.place));
+    if r.tgenabled <> 'O' then
+      execute format('alter table %s %s trigger %I', target,
+        case r.tgenabled when 'A' then 'enable always' when 'R' then 'enable replica' else 'disable' end, r.tgname);
+    end if;
+  end loop;
+
+  if s.reloptions is not null then
+    execute format('alter table %s set (%s)', target, array_to_string(s.reloptions, ', '));
+  end if;
+  select array_to_string(array_agg('toast.' || o), ', ') into statement from pg_class c, unnest(c.reloptions) o where c.oid = s.reltoastrelid;
+  if statement is not null and t.reltoastrelid <> 0 then
+    execute format('alter table %s set (%s)', target, statement);
+  end if;
+  if s.relreplident in ('f', 'n') then
+    execute format('alter table %s replica identity %s', target, case s.relreplident when 'f' then 'full' else 'nothing' end);
+  elsif s.relreplident = 'i' then
+    execute format('alter table %s replica identity using index %I', target, strata.twin_index(source, target));
+  end if;
+
+  for r in
+    select p.pubname, pg_get_expr(m.prqual, m.prrelid) as filter,
+           (select string_agg(quote_ident(a.attname), ', ' order by a.attnum) from pg_attribute a
+             where a.attrelid = m.prrelid and a.attnum = any (m.prattrs::int2[])) as columns
+      from pg_publication_rel m join pg_publication p on p.oid = m.prpubid
+     where m.prrelid = source and not exists (select from pg_publication_rel o where o.prpubid = m.prpubid and o.prrelid = target)
+  loop
+    execute format('alter publication %I add table %s', r.pubname, target)
+      || coalesce(' (' || r.columns || ')', '') || coalesce(' where (' || r.filter || ')', '');
+  end loop;
+  if t.relowner <> s.relowner then
+    execute format('alter table %s owner to %I', target, (select rolname from pg_roles where oid = s.relowner));
+  end if;
+end
+$$;
+
+comment on function strata.copy_table_properties(regclass, regclass) is
+  'Gives a table what CREATE TABLE … LIKE leaves out: grants (of columns too), row security and policies, comments, statistics targets, extended statistics, the user''s own triggers, storage settings, replica identity, publications, owner. What the source has is added; what only the target has stays. Call it when the target''s indexes stand: a replica identity may name one. Triggers of pgstrata itself are not copied.';
+--! EndIncluded functions/copy_table_properties.sql
+--! Included functions/copy_leaf_properties.sql
+create or replace function strata.copy_leaf_properties(week regclass, target regclass) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  leaf record;
+  r    record;
+begin
+  select c.* into leaf from pg_inherits i join pg_class c on c.oid = i.inhrelid where i.inhparent = week order by c.relname limit 1;
+  if leaf is null then
+    return;
+  end if;
+  -- A settled week needs no room for updates.
+  for r in select o from unnest(leaf.reloptions) o where o not like 'fillfactor=%' loop
+    execute format('alter table %s set (%s)', target, r.o);
+  end loop;
+  if leaf.relreplident in ('f', 'n') then
+    execute format('alter table %s replica identity %s', target, case leaf.relreplident when 'f' then 'full' else 'nothing' end);
+  elsif leaf.relreplident = 'i' then
+    execute format('alter table %s replica identity using index %I', target, strata.twin_index(leaf.oid, target));
+  end if;
+  for r in
+    select a.attname, max((to_jsonb(a) ->> 'attstattarget')::int) as statistics
+      from pg_inherits i join pg_attribute a on a.attrelid = i.inhrelid
+     where i.inhparent = week and a.attnum > 0 and not a.attisdropped and (to_jsonb(a) ->> 'attstattarget')::int >= 0
+     group by a.attname
+  loop
+    execute format('alter table %s alter column %I set statistics %s', target, r.attname, r.statistics);
+  end loop;
+end
+$$;
+
+comment on function strata.copy_leaf_properties(regclass, regclass) is
+  'Gives the table that replaces a week''s partitions what only tables with rows carry: storage settings (of the first partition, without its fillfactor), replica identity, the highest statistics targets.';
+--! EndIncluded functions/copy_leaf_properties.sql
+--! Included functions/index_definition.sql
+create or replace function strata.index_definition(index regclass, target regclass) returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  ddl    text := pg_get_indexdef(index);
+  prefix text;
+begin
+  select format('CREATE %sINDEX %I ON %s%s ', case when i.indisunique then 'UNIQUE ' else '' end, c.relname,
+                case when c.relkind = 'I' then 'ONLY ' else '' end, i.indrelid::regclass) into strict prefix
+    from pg_index i join pg_class c on c.oid = i.indexrelid where i.indexrelid = index;
+  if not starts_with(ddl, prefix) then
+    raise exception 'cannot read the definition of index %', index;
+  end if;
+  return format('create %sindex on %s ', case when prefix like 'CREATE UNIQUE %' then 'unique ' else '' end, target) || substr(ddl, length(prefix) + 1);
+end
+$$;
+
+comment on function strata.index_definition(regclass, regclass) is
+  'The statement that creates the same index on another table, under a name that PostgreSQL chooses.';
+--! EndIncluded functions/index_definition.sql
+--! Included functions/week_digest.sql
+create or replace function strata.week_digest(rows_of regclass, out row_count bigint, out hash numeric)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+set row_security = off
+as $$
+begin
+  execute format('select count(*), coalesce(sum(hashtextextended(t::text, 0)), 0) from %s t', rows_of) into row_count, hash;
+end
+$$;
+
+comment on function strata.week_digest(regclass) is
+  'Row count of a table and the sum of a 64-bit hash of every row''s text: equal for two tables that hold the same rows in whatever order.';
+--! EndIncluded functions/week_digest.sql
+--! Included functions/lock_maintenance.sql
+create or replace function strata.lock_maintenance(set_name text) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  key    bigint := strata.advisory_key('maintain ' || set_name);
+  holder text;
+begin
+  if pg_try_advisory_xact_lock(key) then
+    return;
+  end if;
+  select format('%s (pid %s)', coalesce(nullif(a.application_name, ''), 'a session'), a.pid) into holder
+    from pg_locks l join pg_stat_activity a on a.pid = l.pid
+   where l.locktype = 'advisory' and l.objsubid = 1 and l.granted and l.database = (select oid from pg_database where datname = current_database())
+     and ((l.classid::bigint << 32) | l.objid::bigint) = key
+   limit 1;
+  raise exception 'the set % is being maintained by %', set_name, coalesce(holder, 'another session')
+    using errcode = 'lock_not_available', hint = 'Wait for it to finish, or stop that process.';
+end
+$$;
+
+comment on function strata.lock_maintenance(text) is
+  'Makes this transaction the one maintainer of a set, or says who is; the same lock as that of pgstrata maintain.';
+--! EndIncluded functions/lock_maintenance.sql
+--! Included functions/lock_advice.sql
+create or replace function strata.lock_advice(sqlstate text) returns text
+language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+return case when sqlstate in ('55P03', '40P01')
+  then ': a long transaction reads or writes this week. Nothing was changed; call again when it has ended, or let `pgstrata maintain consolidate` do it, which makes nobody wait'
+  else '' end;
+
+comment on function strata.lock_advice(text) is
+  'What to do after a lock was not to be had; empty for any other error.';
+--! EndIncluded functions/lock_advice.sql
+--! Included functions/note_failure.sql
+create or replace function strata.note_failure(set_name text, week regclass, error text) returns bigint
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  id bigint;
+begin
+  insert into strata.consolidations (set_name, lower_bound, upper_bound, way, step, week, week_name, stage_name, heap_order, error, finished_at)
+  select note_failure.set_name, coalesce(b.lower_bound, '-infinity'), coalesce(b.upper_bound, 'infinity'), 'transaction', 'failed', c.oid, c.relname,
+         c.relname || '_consolidated', s.heap_order, note_failure.error, clock_timestamp()
+    from pg_class c cross join lateral strata.partition_bounds(c.oid) b cross join strata.require_set(note_failure.set_name) s
+   where c.oid = week
+  returning consolidation_id into id;
+  return id;
+end
+$$;
+
+comment on function strata.note_failure(text, regclass, text) is
+  'Journals a consolidation that failed before it had an entry of its own.';
+--! EndIncluded functions/note_failure.sql
+--! Included functions/lock_week.sql
+create or replace function strata.lock_week(week regclass) returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '100ms'
+as $$
+declare
+  tries constant int := 50;
+begin
+  for try in 1 .. tries loop
+    -- A writer of this week that waits for a week we hold already: to wait for it in turn would be a deadlock, and might end it, not us.
+    if exists (
+      select from pg_locks l
+       where l.locktype = 'relation' and l.granted and l.pid <> pg_backend_pid()
+         and l.database = (select d.oid from pg_database d where d.datname = current_database())
+         and l.relation in (select t.relid from pg_partition_tree(week) t) and pg_backend_pid() = any (pg_blocking_pids(l.pid))
+    ) then
+      raise exception 'a transaction that has written to this week waits to write to another one that is being consolidated'
+        using errcode = 'lock_not_available';
+    end if;
+    begin
+      -- The week before its partitions, in the order that writers lock.
+      execute format('lock table %s in share row exclusive mode', week);
+      return;
+    exception when lock_not_available then
+      if try = tries then
+        raise;
+      end if;
+    end;
+  end loop;
+end
+$$;
+
+comment on function strata.lock_week(regclass) is
+  'Waits up to five seconds for the writers of a week to end, and keeps new ones waiting until the end of the transaction; readers go on. New writers wait no longer than 100 ms at a time for nothing.';
+--! EndIncluded functions/lock_week.sql
+--! Included functions/build_consolidated.sql
+create or replace function strata.build_consolidated(set_name text, week regclass) returns bigint
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+set row_security = off
+set work_mem = '64MB'
+as $$
+declare
+  s          strata.partition_sets := strata.require_set(set_name);
+  w          record;
+  stage      text;
+  columns    text;
+  heap_key   text;
+  storage    record;
+  estimate   record;
+  source     record;
+  copied     record;
+  definition text;
+  id         bigint;
+begin
+  select i.*, n.nspname into strict w
+    from strata.week_info(set_name) i join pg_class c on c.oid = i.partition join pg_namespace n on n.oid = c.relnamespace
+   where i.partition = build_consolidated.week;
+  perform strata.lock_week(week);
+  select * into estimate from strata.estimate_week_saving(set_name, week);
+
+  select c.relpersistence, t.spcname into storage
+    from pg_inherits i join pg_class c on c.oid = i.inhrelid left join pg_tablespace t on t.oid = c.reltablespace
+   where i.inhparent = week order by c.relname limit 1;
+  stage := format('%I.%I', w.nspname, w.partition_name || '_consolidated');
+  execute format('create %s table %s (like %s including all excluding indexes excluding statistics excluding identity)%s',
+    case when storage.relpersistence = 'u' then 'unlogged' else '' end, stage, week, ' tablespace ' || quote_ident(storage.spcname));
+  if not exists (select from pg_constraint c where c.conrelid = stage::regclass and c.conname = w.partition_name || '_bounds') then
+    -- With a CHECK that equals its bounds the table is attached without a scan.
+    execute format('alter table %1$s add constraint week_bounds check (%2$I >= %3$L and %2$I < %4$L)', stage, s.time_column, w.lower_bound, w.upper_bound);
+  end if;
+
+  select string_agg(quote_ident(a.attname), ', ' order by a.attnum) into columns
+    from pg_attribute a where a.attrelid = week and a.attnum > 0 and not a.attisdropped and a.attgenerated = '';
+  select string_agg(pg_get_indexdef(i.indexrelid, k::int, true), ', ' order by k) into heap_key
+    from pg_index i, generate_series(1, i.indnkeyatts) k where i.indrelid = week and i.indisprimary;
+  heap_key := coalesce(heap_key, format('%I, %I', s.hash_column, s.time_column));
+  if s.heap_order = 'time' then
+    heap_key := format('%I, %s', s.time_column, heap_key);
+  end if;
+  execute format('insert into %1$s (%2$s) select %2$s from %3$s order by %4$s', stage, columns, week, heap_key);
+
+  for definition in
+    -- Constraints, not bare indexes: ATTACH adopts them instead of building its own while everybody waits.
+    select coalesce('alter table ' || stage || ' add ' || pg_get_constraintdef(con.oid), strata.index_definition(i.indexrelid, stage::regclass))
+      from pg_index i
+      left join pg_constraint con on con.conindid = i.indexrelid and con.conrelid = i.indrelid and con.contype in ('p', 'u', 'x')
+     where i.indrelid = s.parent order by i.indisprimary desc, i.indexrelid
+  loop
+    execute definition;
+  end loop;
+  for definition in
+    select pg_get_constraintdef(c.oid) from pg_constraint c where c.conrelid = s.parent and c.contype = 'f' and c.conparentid = 0
+  loop
+    execute format('alter table %s add %s', stage, definition);
+  end loop;
+
+  select d.* into source from strata.week_digest(week) d;
+  select d.* into copied from strata.week_digest(stage::regclass) d;
+  if source is distinct from copied then
+    raise exception '% has % rows with hash %, its copy % with hash %', week, source.row_count, source.hash, copied.row_count, copied.hash
+      using errcode = 'data_corrupted', hint = 'Nothing was changed. Look for a trigger or a rule that alters rows on their way.';
+  end if;
+  perform strata.copy_leaf_properties(week, stage::regclass);
+  perform strata.copy_table_properties(week, stage::regclass);
+  execute format('analyze %s', stage);
+
+  insert into strata.consolidations (set_name, lower_bound, upper_bound, way, step, week, week_name, stage, stage_name, heap_order,
+                                     row_count, bytes_before, bytes_after, predicted_saving, actual_saving, proof)
+  select s.set_name, w.lower_bound, w.upper_bound, 'transaction', 'verified', week, w.partition_name, stage::regclass, w.partition_name || '_consolidated',
+         s.heap_order, copied.row_count, w.total_bytes, size.bytes, estimate.predicted_saving, round(1 - size.bytes::numeric / nullif(w.total_bytes, 0), 4),
+         jsonb_build_object('rows', copied.row_count, 'hash', copied.hash::text, 'rows_before', source.row_count, 'hash_before', source.hash::text)
+    from (select pg_total_relation_size(stage::regclass) as bytes) size
+  returning consolidation_id into id;
+  return id;
+end
+$$;
+
+comment on function strata.build_consolidated(text, regclass) is
+  'First half of consolidating a week in one transaction: copies it, in the set''s heap_order, into <week>_consolidated with every index and constraint of the parent, proves the copy by count and hash, and journals it. From the start until the end of the transaction the writers of this week wait; nobody else does. Returns the consolidation_id for swap_consolidated().';
+--! EndIncluded functions/build_consolidated.sql
+--! Included functions/is_awaited.sql
+create or replace function strata.is_awaited(week oid) returns boolean
+language sql volatile
+set search_path = pg_catalog, pg_temp
+begin atomic
+  select exists (
+    select from pg_locks l
+     where l.locktype = 'relation' and not l.granted and l.database = (select d.oid from pg_database d where d.datname = current_database())
+       and l.relation in (select t.relid from pg_partition_tree(is_awaited.week::regclass) t));
+end;
+
+comment on function strata.is_awaited(oid) is
+  'Whether some session waits for a lock on the week or one of its partitions.';
+--! EndIncluded functions/is_awaited.sql
+--! Included functions/refuse_old_snapshots.sql
+create or replace function strata.refuse_old_snapshots() returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  reader text;
+begin
+  -- Read committed keeps no snapshot between its statements: who is idle in a transaction and has one keeps it for the rest.
+  select format('%s (pid %s)', coalesce(nullif(a.application_name, ''), 'a session'), a.pid) into reader
+    from pg_stat_activity a
+   where a.datname = current_database() and a.state like 'idle in transaction%' and a.backend_xmin is not null and a.pid <> pg_backend_pid()
+   limit 1;
+  if reader is not null then
+    raise exception '% reads in a transaction whose snapshot is older than the copy: to it the week would be empty', reader
+      using errcode = 'object_in_use', hint = 'Call again when that transaction has ended.';
+  end if;
+end
+$$;
+
+comment on function strata.refuse_old_snapshots() is
+  'An error while a session of this database is idle in a repeatable read (or serializable) transaction: rows copied since its snapshot are invisible to it, so a swap would empty the week for it. Sees the sessions that the caller may see in pg_stat_activity.';
+--! EndIncluded functions/refuse_old_snapshots.sql
+--! Included functions/hold_tables.sql
+create or replace function strata.hold_tables(week oid) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  part regclass;
+begin
+  for part in select t.relid from pg_partition_tree(week::regclass) t order by t.level loop
+    execute format('alter table %s set schema strata_held', part);
+  end loop;
+end
+$$;
+
+comment on function strata.hold_tables(oid) is
+  'Moves a detached week and its partitions to schema strata_held; their names stay.';
+--! EndIncluded functions/hold_tables.sql
+--! Included functions/swap_within_week.sql
+create or replace function strata.swap_within_week(c strata.consolidations) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+-- Below deadlock_timeout: it is us who give up, never somebody who waits for us.
+set lock_timeout = '500ms'
+as $$
+declare
+  s      strata.partition_sets := strata.require_set(c.set_name);
+  listed boolean := (select p.partstrat = 'l' from pg_partitioned_table p where p.partrelid = c.week);
+  held   text := format('strata_held.%I', c.week_name);
+  leaf   record;
+begin
+  if exists (
+    select from pg_locks waiting join pg_locks held on held.pid = waiting.pid and held.locktype = 'relation' and held.granted
+     where waiting.locktype = 'relation' and not waiting.granted
+       and waiting.database = (select d.oid from pg_database d where d.datname = current_database()) and held.database = waiting.database
+       and waiting.relation in (select t.relid from pg_partition_tree(c.week::regclass) t)
+       and held.relation in (select t.relid from pg_partition_tree(c.week::regclass) t)
+  ) then
+    raise exception 'a transaction that has read this week waits to write to it' using errcode = 'lock_not_available';
+  end if;
+  if not listed then
+    -- The CHECK that a hash partition of all rows implies; checked now, while nothing but the copy is locked.
+    execute format('alter table %s add constraint whole_week check (satisfies_hash_partition(%s::oid, 1, 0, %I))', c.stage::regclass, c.week, s.hash_column);
+  end if;
+  execute format('lock table only %s in access exclusive mode', c.week::regclass);
+  execute format('create table %s (like %s including all excluding identity) partition by %s', held, c.week::regclass, pg_get_partkeydef(c.week));
+  for leaf in
+    select i.inhrelid::regclass as name, pg_get_expr(l.relpartbound, l.oid) as bound
+      from pg_inherits i join pg_class l on l.oid = i.inhrelid where i.inhparent = c.week
+     order by pg_get_expr(l.relpartbound, l.oid) = 'DEFAULT', l.relname
+  loop
+    execute format('alter table %s detach partition %s', c.week::regclass, leaf.name);
+    execute format('alter table %s set schema strata_held', leaf.name);
+    execute format('alter table %s attach partition %s %s', held, leaf.name, leaf.bound);
+  end loop;
+  perform strata.copy_table_properties(c.week, held::regclass);
+  execute format('alter table %s attach partition %s %s', c.week::regclass, c.stage::regclass,
+    case when listed then 'default' else 'for values with (modulus 1, remainder 0)' end);
+  if not listed then
+    execute format('alter table %s drop constraint whole_week', c.stage::regclass);
+  end if;
+end
+$$;
+
+comment on function strata.swap_within_week(strata.consolidations) is
+  'The part of swap_consolidated() that needs no lock on the parent: the copy becomes the only partition of the week, and what were its partitions go to strata_held under a table of the week''s name. Who waits to write to the week writes to the copy then; readers of this week wait while its old partitions are looked through.';
+--! EndIncluded functions/swap_within_week.sql
+--! Included functions/swap_consolidated.sql
+create or replace function strata.swap_consolidated(consolidation_id bigint) returns text
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+set lock_timeout = '100ms'
+as $$
+declare
+  c    strata.consolidations;
+  s    strata.partition_sets;
+  how  text := 'root';
+begin
+  perform strata.refuse_old_snapshots();
+  select * into strict c from strata.consolidations j where j.consolidation_id = swap_consolidated.consolidation_id;
+  s := strata.require_set(c.set_name);
+  begin
+    -- Somebody who waits to write to this week holds the root, so to wait for the root would be a deadlock.
+    if strata.is_awaited(c.week) then
+      raise lock_not_available;
+    end if;
+    perform pg_advisory_xact_lock(strata.advisory_key('gate ' || s.set_name));
+    execute format('lock table only %s in access exclusive mode', s.parent);
+    execute format('alter table %s detach partition %s', s.parent, c.week::regclass);
+    perform strata.hold_tables(c.week);
+    execute format('alter table %s attach partition %s for values from (%L) to (%L)', s.parent, c.stage::regclass, c.lower_bound, c.upper_bound);
+  exception when lock_not_available or deadlock_detected then
+    how := 'week';
+    perform strata.swap_within_week(c);
+  end;
+
+  insert into strata.held_partitions (set_name, lower_bound, upper_bound, reason, partition, partition_name, bytes, row_count, consolidation_id, drop_after)
+  select c.set_name, c.lower_bound, c.upper_bound, 'consolidated', format('strata_held.%I', c.week_name)::regclass, c.week_name, c.bytes_before, c.row_count,
+         c.consolidation_id, clock_timestamp() + s.hold;
+  update strata.consolidations j
+     set step = 'swapped', swapped_at = clock_timestamp(), updated_at = clock_timestamp(), week = format('strata_held.%I', c.week_name)::regclass,
+         detail = j.detail || jsonb_build_object('swapped_in', how)
+   where j.consolidation_id = c.consolidation_id;
+  return how;
+end
+$$;
+
+comment on function strata.swap_consolidated(bigint) is
+  'Second half of consolidating a week in one transaction: puts the copy in the place of the week, which goes to schema strata_held with its partitions. Takes ACCESS EXCLUSIVE on the parent and keeps it until the end of the transaction, so commit at once (returns ''root''). Where the parent is not to be had in 100 ms, because somebody reads or writes a long time or waits to write to this week, the copy becomes the week''s only partition instead, which locks nothing but the week (returns ''week''); flatten_weeks() makes up for the rest later.';
+--! EndIncluded functions/swap_consolidated.sql
+--! Included functions/flatten_weeks.sql
+create or replace function strata.flatten_weeks(set_name text) returns int
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+set lock_timeout = '100ms'
+as $$
+declare
+  s       strata.partition_sets := strata.require_set(set_name);
+  w       record;
+  changed int := 0;
+begin
+  for w in
+    select i.partition, i.lower_bound, i.upper_bound, h.inhrelid::regclass as whole
+      from strata.week_info(set_name) i join pg_inherits h on h.inhparent = i.partition where i.kind = 'consolidated' order by i.lower_bound
+  loop
+    begin
+      if strata.is_awaited(w.partition) then
+        raise lock_not_available;
+      end if;
+      perform pg_advisory_xact_lock(strata.advisory_key('gate ' || s.set_name));
+      -- The root before the week, as everybody locks: no deadlock, and nothing slow behind it.
+      execute format('lock table only %s in access exclusive mode', s.parent);
+      execute format('alter table %s detach partition %s', s.parent, w.partition);
+      execute format('alter table %s detach partition %s', w.partition, w.whole);
+      execute format('drop table %s', w.partition);
+      execute format('alter table %s attach partition %s for values from (%L) to (%L)', s.parent, w.whole, w.lower_bound, w.upper_bound);
+      changed := changed + 1;
+    exception when others then
+      null;  -- Nothing is wrong with such a week; the next call tries again.
+    end;
+  end loop;
+  return changed;
+end
+$$;
+
+comment on function strata.flatten_weeks(text) is
+  'Weeks that were consolidated while somebody waited to write to them kept a level between the parent and their one table; takes it out where the parent is to be had in 100 ms. Returns how many weeks that were. Locks the parent until the end of the transaction: commit at once.';
+--! EndIncluded functions/flatten_weeks.sql
+--! Included functions/consolidate_weeks.sql
+create or replace function strata.consolidate_weeks(set_name text, weeks regclass[])
+returns table (week_key text, status text, row_count bigint, bytes_before bigint, bytes_after bigint, saving numeric, message text)
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+as $$
+#variable_conflict use_column
+declare
+  s      strata.partition_sets := strata.require_set(consolidate_weeks.set_name);
+  run    bigint;
+  week   regclass;
+  ids    bigint[] := '{}';
+  id     bigint;
+  failed int := 0;
+begin
+  if current_setting('transaction_isolation') <> 'read committed' then
+    raise exception 'consolidation needs isolation level read committed, not %', current_setting('transaction_isolation')
+      using errcode = 'invalid_transaction_state', hint = 'An older snapshot would miss what writers commit before they are made to wait.';
+  end if;
+  perform strata.lock_maintenance(s.set_name);
+  insert into strata.maintenance_runs (set_name, verb, asked_by, plan)
+  values (s.set_name, 'consolidate', 'sql', jsonb_build_object('weeks', to_jsonb(weeks::text[]))) returning run_id into run;
+
+  -- All that is slow comes first: the parent, once locked for a swap, stays locked until the transaction ends.
+  foreach week in array weeks loop
+    declare
+      refusal text := strata.consolidation_refusal(s.set_name, week);
+    begin
+      if refusal is not null then
+        raise exception '%', refusal using errcode = 'object_not_in_prerequisite_state';
+      end if;
+      ids := ids || strata.build_consolidated(s.set_name, week);
+    exception when others then
+      failed := failed + 1;
+      ids := ids || strata.note_failure(s.set_name, week, sqlerrm || strata.lock_advice(sqlstate));
+    end;
+  end loop;
+  foreach id in array ids loop
+    declare
+      c strata.consolidations;
+    begin
+      select * into strict c from strata.consolidations j where j.consolidation_id = id;
+      continue when c.step = 'failed';
+      perform strata.swap_consolidated(id);
+    exception when others then
+      failed := failed + 1;
+      execute format('drop table %s', c.stage::regclass);
+      update strata.consolidations j
+         set step = 'failed', error = sqlerrm || strata.lock_advice(sqlstate), finished_at = clock_timestamp(), updated_at = clock_timestamp() where j.consolidation_id = id;
+    end;
+  end loop;
+
+  update strata.consolidations j set run_id = run where j.consolidation_id = any (ids);
+  update strata.maintenance_runs m
+     set finished_at = clock_timestamp(), outcome = case when failed > 0 then 'failed' when cardinality(ids) = 0 then 'nothing' else 'done' end,
+         error = case when failed > 0 then failed || ' of ' || cardinality(ids) || ' weeks failed' end
+   where m.run_id = run;
+  return query
+    select strata.week_key(j.lower_bound), case when j.step = 'failed' then 'FAILED' else 'CONSOLIDATED' end, j.row_count, j.bytes_before,
+           case when j.step <> 'failed' then j.bytes_after end, case when j.step <> 'failed' then j.actual_saving end,
+           coalesce(j.error, format('%s rows in %s; the old week is held as strata_held.%I', j.row_count, j.stage::regclass, j.week_name))
+      from unnest(ids) with ordinality u(id, place) join strata.consolidations j on j.consolidation_id = u.id order by u.place;
+end
+$$;
+
+comment on function strata.consolidate_weeks(text, regclass[]) is
+  'Consolidates these weeks of a set in one transaction; one that fails is reported as FAILED with its error and left as it was, the others go on. Writers of a week wait from its turn until the transaction ends, everybody for the moment of the swaps at its end: commit at once, or call strata.consolidate_old_weeks_singly(), which commits week by week.';
+--! EndIncluded functions/consolidate_weeks.sql
+--! Included functions/consolidate_old_weeks.sql
+create or replace function strata.consolidate_old_weeks(set_name text, months int default 3, dry_run boolean default true)
+returns table (week_key text, status text, row_count bigint, bytes_before bigint, bytes_after bigint, saving numeric, message text)
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+as $$
+#variable_conflict use_column
+begin
+  if coalesce(dry_run, true) then
+    return query
+      select o.week_key,
+             case when o.kind not in ('hash', 'list') then 'SKIPPED' when o.refusal is not null then 'REFUSED' else 'DRY RUN' end,
+             e.row_count, o.total_bytes, e.bytes_after, e.predicted_saving,
+             coalesce(o.refusal, format('would merge %s partitions with about %s rows, %s into about %s', o.leaves, e.row_count,
+                                        pg_size_pretty(o.total_bytes), pg_size_pretty(e.bytes_after)))
+        from strata.old_weeks(consolidate_old_weeks.set_name, consolidate_old_weeks.months) o
+        left join lateral strata.estimate_week_saving(consolidate_old_weeks.set_name, o.partition) e on o.refusal is null
+       order by o.lower_bound nulls last;
+    return;
+  end if;
+  perform strata.lock_maintenance(consolidate_old_weeks.set_name);
+  return query
+    select o.week_key, 'SKIPPED', null::bigint, o.total_bytes, null::bigint, null::numeric, o.refusal
+      from strata.old_weeks(consolidate_old_weeks.set_name, consolidate_old_weeks.months) o where o.kind not in ('hash', 'list');
+  return query
+    select c.* from strata.consolidate_weeks(consolidate_old_weeks.set_name, array(
+      select o.partition from strata.old_weeks(consolidate_old_weeks.set_name, consolidate_old_weeks.months) o
+       where o.kind in ('hash', 'list') order by o.lower_bound)) c;
+  -- Last, for it locks the parent until the transaction ends.
+  perform strata.flatten_weeks(consolidate_old_weeks.set_name);
+end
+$$;
+
+comment on function strata.consolidate_old_weeks(text, int, boolean) is
+  'Consolidates every week of a set that ended at least that many months ago; by default only says what it would do, and how much each week would save. See strata.consolidate_weeks() for who waits.';
+--! EndIncluded functions/consolidate_old_weeks.sql
+--! Included functions/consolidate_week.sql
+create or replace function strata.consolidate_week(set_name text, week text, start_time timestamptz default null, end_time timestamptz default null)
+returns table (week_key text, status text, row_count bigint, bytes_before bigint, bytes_after bigint, saving numeric, message text)
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  w record;
+begin
+  perform strata.require_set(consolidate_week.set_name);
+  select i.* into w from strata.week_info(consolidate_week.set_name) i
+   where i.kind in ('hash', 'list', 'consolidated') and strata.week_key(i.lower_bound) = consolidate_week.week;
+  if w.partition is null then
+    raise exception 'the set % has no week %', consolidate_week.set_name, coalesce(quote_literal(consolidate_week.week), 'null')
+      using errcode = 'undefined_object', hint = 'Its weeks: select week_key from strata.consolidation_status(…).';
+  end if;
+  -- The bounds as instants, or as the dates they read as in UTC, in whatever time zone the caller is.
+  if (start_time <> w.lower_bound and start_time::timestamp <> w.lower_bound at time zone 'UTC')
+     or (end_time <> w.upper_bound and end_time::timestamp <> w.upper_bound at time zone 'UTC') then
+    raise exception 'week % is % to %, not % to %', consolidate_week.week, w.lower_bound, w.upper_bound, start_time, end_time
+      using errcode = 'invalid_parameter_value', hint = 'Weeks go from Sunday 00:00 UTC to the next; the bounds may be left out.';
+  end if;
+  return query select c.* from strata.consolidate_weeks(consolidate_week.set_name, array[w.partition]) c;
+end
+$$;
+
+comment on function strata.consolidate_week(text, text, timestamptz, timestamptz) is
+  'Consolidates one week, given by its key (2026_01_04); the bounds, where given, must be its own. See strata.consolidate_weeks() for who waits.';
+--! EndIncluded functions/consolidate_week.sql
+--! Included functions/consolidate_old_weeks_singly.sql
+create or replace procedure strata.consolidate_old_weeks_singly(set_name text, months int default 3)
+language plpgsql
+as $$
+declare
+  week   regclass;
+  result record;
+begin
+  -- A procedure that commits may not pin its search_path; each of its transactions begins with it instead.
+  perform pg_catalog.set_config('search_path', 'pg_catalog, strata, pg_temp', true);
+  for week in
+    select o.partition from strata.old_weeks(set_name, months) o where o.kind in ('hash', 'list') order by o.lower_bound
+  loop
+    perform pg_catalog.set_config('search_path', 'pg_catalog, strata, pg_temp', true);
+    for result in select * from strata.consolidate_weeks(set_name, array[week]) loop
+      raise notice '% %: %', result.week_key, result.status, result.message;
+    end loop;
+    commit;
+    perform strata.flatten_weeks(set_name);
+    commit;
+  end loop;
+end
+$$;
+
+comment on procedure strata.consolidate_old_weeks_singly(text, int) is
+  'As consolidate_old_weeks(set_name, months, false), but commits after each week: writers of one week wait at a time, and the parent is free again after each swap. Call it outside a transaction; the results are notices, and rows of strata.consolidations.';
+--! EndIncluded functions/consolidate_old_weeks_singly.sql
+--! Included functions/get_account_balance_partition_info.sql
+create or replace function strata.get_account_balance_partition_info()
+returns table (
+  schemaname text, tablename text, week_key text, week_start timestamptz, week_end timestamptz, partition_type text,
+  row_count bigint, size text, size_bytes bigint, index_bytes bigint
+)
+language sql stable
+set search_path = pg_catalog, strata, pg_temp
+begin atomic
+  select * from strata.partition_info('account_balances');
+end;
+
+comment on function strata.get_account_balance_partition_info() is
+  'strata.partition_info() of account_balances: every table with rows of it, its week and sizes.';
+--! EndIncluded functions/get_account_balance_partition_info.sql
+--! Included functions/ensure_account_balance_partitions.sql
+create or replace function strata.ensure_account_balance_partitions(start_time timestamptz, end_time timestamptz)
+returns table (week_start timestamptz, partition regclass, created boolean)
+language sql volatile
+set search_path = pg_catalog, strata, pg_temp
+begin atomic
+  select * from strata.ensure_weeks('account_balances', start_time, greatest(start_time, end_time - interval '1 microsecond'));
+end;
+
+comment on function strata.ensure_account_balance_partitions(timestamptz, timestamptz) is
+  'Creates the weeks of account_balances that are missing from start_time up to, and not including, end_time.';
+--! EndIncluded functions/ensure_account_balance_partitions.sql
+--! Included functions/find_missing_partitions.sql
+create or replace function strata.find_missing_partitions()
+returns table (week_key text, week_start timestamptz, week_end timestamptz, status text, advice text)
+language sql stable
+set search_path = pg_catalog, strata, pg_temp
+begin atomic
+  select * from strata.find_missing_weeks('account_balances');
+end;
+
+comment on function strata.find_missing_partitions() is
+  'strata.find_missing_weeks() of account_balances: gaps, and weeks that should have been created ahead.';
+--! EndIncluded functions/find_missing_partitions.sql
+--! Included functions/check_partition_distribution.sql
+create or replace function strata.check_partition_distribution()
+returns table (
+  week_key text, tablename text, row_count bigint, size_bytes bigint, row_share numeric, expected_share numeric, skewed boolean
+)
+language sql stable
+set search_path = pg_catalog, strata, pg_temp
+begin atomic
+  select * from strata.partition_distribution('account_balances');
+end;
+
+comment on function strata.check_partition_distribution() is
+  'strata.partition_distribution() of account_balances: how evenly accounts spread over the hash partitions.';
+--! EndIncluded functions/check_partition_distribution.sql
+--! Included functions/explain_account_balance_query.sql
+create or replace function strata.explain_account_balance_query(start_time timestamptz, end_time timestamptz, account text default null)
+returns table (query_plan text)
+language sql volatile
+set search_path = pg_catalog, strata, pg_temp
+begin atomic
+  select * from strata.explain_query('account_balances', start_time, end_time, account);
+end;
+
+comment on function strata.explain_account_balance_query(timestamptz, timestamptz, text) is
+  'strata.explain_query() of account_balances: the plan of reading an account''s balances, and how many partitions it reads.';
+--! EndIncluded functions/explain_account_balance_query.sql
+--! Included functions/get_partition_consolidation_status.sql
+create or replace function strata.get_partition_consolidation_status()
+returns table (
+  week_key text, week_start timestamptz, week_end timestamptz, partition_type text, partition_count int, row_count bigint,
+  total_size text, total_bytes bigint, due boolean, advice text
+)
+language sql stable
+set search_path = pg_catalog, strata, pg_temp
+begin atomic
+  select * from strata.consolidation_status('account_balances');
+end;
+
+comment on function strata.get_partition_consolidation_status() is
+  'strata.consolidation_status() of account_balances: which weeks are partitioned, consolidated or due.';
+--! EndIncluded functions/get_partition_consolidation_status.sql
+--! Included functions/consolidate_week_hash_partitions.sql
+create or replace function strata.consolidate_week_hash_partitions(
+  week text, start_time timestamptz default null, end_time timestamptz default null
+)
+returns table (week_key text, status text, row_count bigint, bytes_before bigint, bytes_after bigint, saving numeric, message text)
+language sql volatile
+set search_path = pg_catalog, strata, pg_temp
+begin atomic
+  select * from strata.consolidate_week('account_balances', week, start_time, end_time);
+end;
+
+comment on function strata.consolidate_week_hash_partitions(text, timestamptz, timestamptz) is
+  'strata.consolidate_week() of account_balances: merges one week''s partitions now.';
+--! EndIncluded functions/consolidate_week_hash_partitions.sql
+--! Included functions/consolidate_old_hash_partitions.sql
+create or replace function strata.consolidate_old_hash_partitions(months int default 3, dry_run boolean default true)
+returns table (week_key text, status text, row_count bigint, bytes_before bigint, bytes_after bigint, saving numeric, message text)
+language sql volatile
+set search_path = pg_catalog, strata, pg_temp
+begin atomic
+  select * from strata.consolidate_old_weeks('account_balances', months, dry_run);
+end;
+
+comment on function strata.consolidate_old_hash_partitions(int, boolean) is
+  'strata.consolidate_old_weeks() of account_balances: merges every week older than that many months; by default only says what it would do.';
+--! EndIncluded functions/consolidate_old_hash_partitions.sql
+--! Included functions/estimate_consolidation_savings.sql
+create or replace function strata.estimate_consolidation_savings(months int default 3)
+returns table (
+  week_key text, partition_count int, row_count bigint, current_size text, estimated_size text, estimated_savings text,
+  bytes_before bigint, bytes_after bigint, predicted_saving numeric
+)
+language sql volatile
+set search_path = pg_catalog, strata, pg_temp
+begin atomic
+  select * from strata.estimate_savings('account_balances', months);
+end;
+
+comment on function strata.estimate_consolidation_savings(int) is
+  'strata.estimate_savings() of account_balances: what merging its old weeks would save, measured.';
+--! EndIncluded functions/estimate_consolidation_savings.sql
+--! Included functions/weekly_consolidation_report.sql
+create or replace function strata.weekly_consolidation_report()
+returns table (metric text, value text)
+language sql stable
+set search_path = pg_catalog, strata, pg_temp
+begin atomic
+  select * from strata.consolidation_report('account_balances');
+end;
+
+comment on function strata.weekly_consolidation_report() is
+  'strata.consolidation_report() of account_balances: its weeks, tables, savings and failures in twelve figures.';
+--! EndIncluded functions/weekly_consolidation_report.sql
+alter table strata.partition_sets add constraint usable_groups check (strata.check_groups(set_name, groups));
+
 --! Included functions/period_start.sql
 create or replace function strata.period_start(grain text, instant timestamptz) returns timestamptz
 language sql immutable strict parallel safe
@@ -2334,15 +3817,22 @@ begin
   if (select count(*) from pg_roles where rolname in ('strata_reader', 'strata_loader', 'strata_maintainer')) < 3 then
     return;
   end if;
-  revoke all on all functions in schema strata from public;
+  revoke all on all routines in schema strata from public;
   grant usage on schema strata to strata_reader, strata_loader, strata_maintainer;
   grant select on all tables in schema strata to strata_reader, strata_loader, strata_maintainer;
-  grant execute on all functions in schema strata to strata_loader, strata_maintainer;
+  grant execute on all routines in schema strata to strata_loader, strata_maintainer;
   grant execute on function strata.account(text), strata.account_text(bytea), strata.asset_id(text, text, text, numeric),
     strata.week_start(timestamptz), strata.week_name(text, timestamptz), strata.partition_bounds(regclass), strata.set_partitions(text),
     strata.period_start(text, timestamptz), strata.balance_at(bytea, bigint, timestamptz), strata.sample_predicate(text, int),
     strata.recompute_floor(), strata.recompute_balances(bytea, bigint, timestamptz, int), strata.verify_rows(int),
-    strata.verify_state(int), strata.verify_sums(), strata.verify_snapshots(int), strata.verify_ledger()
+    strata.verify_state(int), strata.verify_sums(), strata.verify_snapshots(int), strata.verify_ledger(),
+    strata.week_key(timestamptz), strata.week_info(text), strata.partition_type(text), strata.require_set(text),
+    strata.partition_info(text), strata.partition_distribution(text), strata.find_missing_weeks(text),
+    strata.explain_query(text, timestamptz, timestamptz, text), strata.consolidation_refusal(text, regclass),
+    strata.consolidation_status(text), strata.consolidation_report(text),
+    strata.get_account_balance_partition_info(), strata.check_partition_distribution(), strata.find_missing_partitions(),
+    strata.explain_account_balance_query(timestamptz, timestamptz, text), strata.get_partition_consolidation_status(),
+    strata.weekly_consolidation_report()
     to strata_reader;
   grant insert, update, delete on strata.streams, strata.sources, strata.stream_batches, strata.quarantine, strata.assets,
     strata.balance_changes, strata.account_balances, strata.account_balances_current, strata.snapshot_rows,

@@ -11,6 +11,7 @@ declare
   week        text := strata.week_name(set_name, lower_bound);
   upper_bound timestamptz := lower_bound + interval '168 hours';
   storage     text;
+  leaf        record;
 begin
   select * into strict s from strata.partition_sets p where p.set_name = create_week.set_name;
   select n.nspname, c.relname into strict schema_name, root
@@ -19,12 +20,19 @@ begin
   -- CREATE … PARTITION OF would lock the root ACCESS EXCLUSIVE. Built apart with a CHECK that equals its bounds, the week is
   -- attached under SHARE UPDATE EXCLUSIVE and without a scan.
   execute format(
-    'create table %1$I.%2$I (like %1$I.%3$I including all, constraint %4$I check (%5$I >= %6$L and %5$I < %7$L)) partition by hash (%8$I)',
-    schema_name, week, root, week || '_bounds', s.time_column, lower_bound, upper_bound, s.hash_column);
+    'create table %1$I.%2$I (like %1$I.%3$I including all, constraint %4$I check (%5$I >= %6$L and %5$I < %7$L)) partition by %8$s (%9$I)',
+    schema_name, week, root, week || '_bounds', s.time_column, lower_bound, upper_bound, s.layout, s.hash_column);
   storage := case when s.leaf_fillfactor is null then '' else format(' with (fillfactor = %s)', s.leaf_fillfactor) end;
-  for remainder in 0 .. s.modulus - 1 loop
-    execute format('create table %1$I.%2$I partition of %1$I.%3$I for values with (modulus %4$s, remainder %5$s)%6$s',
-      schema_name, week || '_hash_' || remainder, week, s.modulus, remainder, storage);
+  for leaf in
+    select 'hash_' || remainder as name, format('for values with (modulus %s, remainder %s)', s.modulus, remainder) as bound
+      from generate_series(0, s.modulus - 1) remainder where s.layout = 'hash'
+    union all
+    select g ->> 'name', format('for values in (%s)', (select string_agg(quote_literal(v), ', ') from jsonb_array_elements_text(g -> 'values') v))
+      from jsonb_array_elements(s.groups) g
+    union all
+    select 'default', 'default' where s.layout = 'list'
+  loop
+    execute format('create table %1$I.%2$I partition of %1$I.%3$I %4$s%5$s', schema_name, week || '_' || leaf.name, week, leaf.bound, storage);
   end loop;
   execute format('alter table %1$I.%2$I attach partition %1$I.%3$I for values from (%4$L) to (%5$L)',
     schema_name, root, week, lower_bound, upper_bound);
@@ -33,4 +41,4 @@ end
 $$;
 
 comment on function strata.create_week(text, timestamptz) is
-  'Creates one week with its hash partitions and attaches it; the root gets no more than SHARE UPDATE EXCLUSIVE. Use ensure_weeks(), which serialises callers.';
+  'Creates one week with its hash or list partitions and attaches it; the root gets no more than SHARE UPDATE EXCLUSIVE. A list week has a partition of its own for values that no group names. Use ensure_weeks(), which serialises callers.';

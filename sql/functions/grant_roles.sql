@@ -20,15 +20,22 @@ begin
   if (select count(*) from pg_roles where rolname in ('strata_reader', 'strata_loader', 'strata_maintainer')) < 3 then
     return;
   end if;
-  revoke all on all functions in schema strata from public;
+  revoke all on all routines in schema strata from public;
   grant usage on schema strata to strata_reader, strata_loader, strata_maintainer;
   grant select on all tables in schema strata to strata_reader, strata_loader, strata_maintainer;
-  grant execute on all functions in schema strata to strata_loader, strata_maintainer;
+  grant execute on all routines in schema strata to strata_loader, strata_maintainer;
   grant execute on function strata.account(text), strata.account_text(bytea), strata.asset_id(text, text, text, numeric),
     strata.week_start(timestamptz), strata.week_name(text, timestamptz), strata.partition_bounds(regclass), strata.set_partitions(text),
     strata.period_start(text, timestamptz), strata.balance_at(bytea, bigint, timestamptz), strata.sample_predicate(text, int),
     strata.recompute_floor(), strata.recompute_balances(bytea, bigint, timestamptz, int), strata.verify_rows(int),
-    strata.verify_state(int), strata.verify_sums(), strata.verify_snapshots(int), strata.verify_ledger()
+    strata.verify_state(int), strata.verify_sums(), strata.verify_snapshots(int), strata.verify_ledger(),
+    strata.week_key(timestamptz), strata.week_info(text), strata.partition_type(text), strata.require_set(text),
+    strata.partition_info(text), strata.partition_distribution(text), strata.find_missing_weeks(text),
+    strata.explain_query(text, timestamptz, timestamptz, text), strata.consolidation_refusal(text, regclass),
+    strata.consolidation_status(text), strata.consolidation_report(text),
+    strata.get_account_balance_partition_info(), strata.check_partition_distribution(), strata.find_missing_partitions(),
+    strata.explain_account_balance_query(timestamptz, timestamptz, text), strata.get_partition_consolidation_status(),
+    strata.weekly_consolidation_report()
     to strata_reader;
   grant insert, update, delete on strata.streams, strata.sources, strata.stream_batches, strata.quarantine, strata.assets,
     strata.balance_changes, strata.account_balances, strata.account_balances_current, strata.snapshot_rows,

@@ -13,6 +13,8 @@ begin atomic
            when b.lower_bound is distinct from strata.week_start(b.lower_bound)
              or b.upper_bound is distinct from b.lower_bound + interval '168 hours' then 'odd'
            when c.relkind = 'r' then 'consolidated'
+           when exists (select from pg_inherits leaf join pg_class l on l.oid = leaf.inhrelid
+                         where leaf.inhparent = c.oid and l.relname = c.relname || '_consolidated') then 'consolidated'
            when (select p.partstrat from pg_partitioned_table p where p.partrelid = c.oid) = 'h' then 'hash'
            when (select p.partstrat from pg_partitioned_table p where p.partrelid = c.oid) = 'l' then 'list'
            else 'odd'
@@ -38,4 +40,4 @@ begin atomic
 end;
 
 comment on function strata.week_info(text) is
-  'Every partition of a managed set with its real bounds, kind, sizes in bytes and freshness. kind: hash or list (a week with leaves), consolidated (one table), odd (not one whole week), default, foreign. row_estimate is null until the leaves were analyzed; pages and visible_pages are those of the last VACUUM or ANALYZE.';
+  'Every partition of a managed set with its real bounds, kind, sizes in bytes and freshness. kind: hash or list (a week with leaves), consolidated (one table, or a week whose only leaf is that; see flatten_weeks), odd (not one whole week), default, foreign. row_estimate is null until the leaves were analyzed; pages and visible_pages are those of the last VACUUM or ANALYZE.';

@@ -26,6 +26,12 @@ const query = z
     'must not end in SETTINGS: pgstrata chooses between stream and batch itself',
   );
 
+/** A set's name takes up to 39 of the 51 bytes that a week's date leaves; strata.check_groups() knows the rest of the rule. */
+const groups = z.record(
+  z.string().regex(/^[a-z][a-z0-9_]{0,49}$/, 'must be lower-case letters, digits and _, a letter first'),
+  z.array(z.string()).min(1),
+);
+
 const commitRows = (rows: number) =>
   z.int().min(1).max(5_000_000).default(rows).describe('rows of the target after which a commit is due');
 
@@ -65,7 +71,20 @@ const rows = z.strictObject({
     .optional()
     .describe('target: source; default every column under its own name'),
   partition: z
-    .strictObject({ time: identifier, hash: identifier, modulus: z.int().min(1).max(1024).default(4) })
+    .strictObject({
+      time: identifier,
+      hash: identifier.optional(),
+      modulus: z.int().min(1).max(1024).default(4),
+      list: identifier.optional(),
+      groups: groups.optional(),
+    })
+    .refine(({ hash, list }) => (hash === undefined) !== (list === undefined), {
+      message: 'must have one of hash and list',
+    })
+    .refine(({ list, groups: given }) => (list === undefined) === (given === undefined), {
+      message: 'must have groups with list, and only there',
+      path: ['groups'],
+    })
     .optional(),
 });
 
@@ -119,6 +138,7 @@ const policy = z.strictObject({
   window_ahead: interval.optional(),
   consolidate_after: interval.nullable().optional(),
   retain: interval.nullable().optional(),
+  groups: groups.optional(),
 });
 
 const configSchema = z

@@ -6,6 +6,7 @@ import type { CopyColumn } from '../arrow/copy.ts';
 import { on, type Pool } from '../db/query.ts';
 import type { RowsConfig } from '../runtime/config.ts';
 import { WarehouseError } from '../runtime/errors.ts';
+import { groupsJson } from './partitions/policy.ts';
 
 /** Columns every such table has beside those of its query: what makes it safe against reorgs. */
 export const BLOCK_COLUMN = '_block_num';
@@ -23,6 +24,9 @@ export const tableName = (text: string): TableName => {
   return second === undefined ? { schema: 'public', table: first } : { schema: first, table: second };
 };
 
+/** The column that a week is cut by, whichever the layout. */
+const cutColumn = ({ hash, list }: NonNullable<RowsConfig['partition']>): string => hash ?? list ?? '';
+
 interface CatalogColumn {
   readonly name: string;
   readonly type: string;
@@ -39,7 +43,7 @@ interface Mapped {
 const mappedColumns = (schema: Schema, config: RowsConfig): Mapped[] => {
   const fields = new Map(schema.fields.map((field) => [field.name, field]));
   const sources = config.columns ?? Object.fromEntries(schema.fields.map(({ name }) => [name, name]));
-  const keys = config.partition === undefined ? [] : [config.partition.time, config.partition.hash];
+  const keys = config.partition === undefined ? [] : [config.partition.time, cutColumn(config.partition)];
   const missing = [...Object.values(sources), ...keys.filter((key) => !Object.hasOwn(sources, key))].filter(
     (source) => !fields.has(source),
   );
@@ -163,7 +167,7 @@ const createTable = async (
   config: RowsConfig,
 ): Promise<void> => {
   const { partition } = config;
-  const keys = partition === undefined ? [] : [partition.time, partition.hash];
+  const keys = partition === undefined ? [] : [partition.time, cutColumn(partition)];
   const definitions = mapped
     .filter(({ target }) => target !== BLOCK_COLUMN && target !== BATCH_COLUMN)
     .map(({ target, field }) => {
@@ -183,7 +187,8 @@ const createTable = async (
       // BRIN costs next to nothing on load and keeps a reorg from reading the whole table.
       await sql`create index on ${table} using brin (${sql.id(BLOCK_COLUMN)})`.execute(transaction);
       if (partition !== undefined) {
-        await sql`select strata.create_partition_set(${name.table}, ${`"${name.schema}"."${name.table}"`}::regclass, ${partition.time}, ${partition.hash}, ${partition.modulus})`.execute(
+        await sql`select strata.create_partition_set(${name.table}, ${`"${name.schema}"."${name.table}"`}::regclass, ${partition.time},
+          ${cutColumn(partition)}, ${partition.modulus}, ${partition.groups === undefined ? null : groupsJson(partition.groups)}::jsonb)`.execute(
           transaction,
         );
       }

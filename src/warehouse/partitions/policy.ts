@@ -7,7 +7,7 @@ import { WarehouseError } from '../../runtime/errors.ts';
  * Applies the policies that are given; what a policy does not mention stays as the database has it.
  *
  * @returns the sets that were touched
- * @throws WarehouseError `config` for a set that does not exist
+ * @throws WarehouseError `config` for a set that does not exist, or whose weeks are not cut by groups
  */
 export const applyPolicies = async (
   pool: Pool,
@@ -15,11 +15,15 @@ export const applyPolicies = async (
 ): Promise<string[]> => {
   for (const [set, policy] of Object.entries(policies)) {
     if (Object.keys(policy).length === 0) continue;
+    const { groups, ...columns } = policy;
     const updated = await on(pool)
       .updateTable('partition_sets')
-      .set(withoutUndefined(policy))
+      .set(withoutUndefined({ ...columns, groups: groups === undefined ? undefined : groupsJson(groups) }))
       .where('set_name', '=', set)
-      .executeTakeFirst();
+      .executeTakeFirst()
+      .catch((thrown: unknown) => {
+        throw asGroupFault(thrown, set);
+      });
     if (updated.numUpdatedRows === 0n) {
       throw new WarehouseError('config', `partitions.${set}: there is no partition set of that name`, {
         remedy:
@@ -28,6 +32,24 @@ export const applyPolicies = async (
     }
   }
   return Object.keys(policies);
+};
+
+/** Groups as strata.partition_sets keeps them, in the order given. */
+export const groupsJson = (groups: Readonly<Record<string, readonly string[]>>): string =>
+  JSON.stringify(Object.entries(groups).map(([name, values]) => ({ name, values })));
+
+/** SQLSTATEs of check_groups(), and of the constraint that only sets of list layout have groups. */
+const GROUP_FAULTS: Readonly<Record<string, string>> = {
+  '22023': 'Mend the groups; README.md, "Configuration", says how they are written.',
+  '23514': 'Leave `groups` out: a set keeps the layout it was created with.',
+};
+
+const asGroupFault = (thrown: unknown, set: string): unknown => {
+  const { code = '', message = '' } = thrown as { code?: string; message?: string };
+  const remedy = GROUP_FAULTS[code];
+  return remedy === undefined
+    ? thrown
+    : new WarehouseError('config', `partitions.${set}: ${message}`, { remedy }, thrown);
 };
 
 type Defined<T> = { [K in keyof T]: Exclude<T[K], undefined> };

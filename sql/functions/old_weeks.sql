@@ -1,0 +1,27 @@
+create or replace function strata.old_weeks(set_name text, months int)
+returns table (
+  partition regclass, week_key text, lower_bound timestamptz, upper_bound timestamptz, kind text, leaves int, row_estimate bigint,
+  total_bytes bigint, refusal text
+)
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+as $$
+#variable_conflict use_column
+begin
+  perform strata.require_set(old_weeks.set_name);
+  if old_weeks.months is null or old_weeks.months not between 0 and 1200 then
+    raise exception 'months must be 0 to 1200, not %', coalesce(old_weeks.months::text, 'null') using errcode = 'invalid_parameter_value';
+  end if;
+  return query
+    select w.partition, coalesce(strata.week_key(w.lower_bound), w.partition_name), w.lower_bound, w.upper_bound, w.kind, w.leaves, w.row_estimate,
+           w.total_bytes, strata.consolidation_refusal(old_weeks.set_name, w.partition)
+      from strata.week_info(old_weeks.set_name) w
+     where w.kind <> 'consolidated'
+       and (w.upper_bound is null or w.upper_bound <= least(now(), now() - make_interval(months => old_weeks.months)))
+     order by w.lower_bound nulls last;
+end
+$$;
+
+comment on function strata.old_weeks(text, int) is
+  'The partitions of a set that ended at least that many months ago and are not consolidated, each with why it cannot be, or null. A partition without bounds is among them, with its advice.';
