@@ -56,7 +56,7 @@ export const commandsSection = (): string =>
     '| command | option | |',
     '|---|---|---|',
     ...createProgram().commands.flatMap((command) => [
-      `| ${code([command.name(), ...command.registeredArguments.map((argument) => `[${argument.name()}…]`)].join(' '))} | | ${command.description()} |`,
+      `| ${code([command.name(), ...command.registeredArguments.map((argument) => `[${argument.name()}${argument.variadic ? '…' : ''}]`)].join(' '))} | | ${command.description()} |`,
       ...optionLines(command),
     ]),
   ].join('\n');
