@@ -49,8 +49,14 @@ export const planEnsure = async (pool: Pool, set: string, options: EnsureOptions
   const partitions = await readWeeks(pool, set);
   const wanted = wantedWeeks(policy.premake, options);
   const cover = judgeWeeks(partitions, wanted);
-  await refuseTakenNames(pool, set, cover.missing);
-  const locks = [...locksOnRoot(policy.parent), ...locksOnDefault(set, partitions, cover.missing)];
+  if (cover.missing.length > 0) await refuseTakenNames(pool, set, cover.missing);
+  const locks: readonly StepLock[] =
+    cover.missing.length === 0
+      ? []
+      : [
+          { relation: policy.parent, mode: 'SHARE UPDATE EXCLUSIVE', held: 'moment' },
+          ...(await locksOnDefault(pool, set, partitions)),
+        ];
   return {
     verb: 'ensure',
     set,
@@ -133,19 +139,19 @@ const createStep = (set: string, week: number, policy: Policy, locks: readonly S
       : `the week does not exist; made beside the table with ${policy.modulus} hash partitions of ${policy.hash_column}, attached without a scan`,
 });
 
-const locksOnRoot = (parent: string): StepLock[] => [
-  { relation: parent, mode: 'SHARE UPDATE EXCLUSIVE', held: 'moment' },
-];
-
 /** ATTACH locks and scans a DEFAULT partition: an empty one for a moment, one with rows for as long as that takes. */
-const locksOnDefault = (
+const locksOnDefault = async (
+  pool: Pool,
   set: string,
   partitions: readonly WeekInfo[],
-  missing: readonly number[],
-): StepLock[] => {
+): Promise<StepLock[]> => {
   const found = partitions.find((partition) => partition.kind === 'default');
-  if (found === undefined || missing.length === 0) return [];
-  if (found.heap_bytes === 0)
+  if (found === undefined) return [];
+  const { rows } = await sql<{ empty: boolean }>`
+    select sum(pg_relation_size(t.relid)) = 0 as empty from pg_partition_tree(${found.oid}::oid::regclass) t where t.isleaf`.execute(
+    on(pool),
+  );
+  if (rows[0]?.empty === true)
     return [{ relation: found.qualified, mode: 'ACCESS EXCLUSIVE', held: 'moment' }];
   throw new WarehouseError(
     'conflict',
