@@ -1,97 +1,16 @@
-/** The scheduler under a clock that the test moves: due times, catch-up, one leader, refusals, a lost connection, a stop. */
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createPool } from '../../src/db/pool.ts';
-import type { Verbs } from '../../src/jobs/maintenance.ts';
-import {
-  startScheduler,
-  type SchedulerEvent,
-  type SchedulerOptions,
-  type SchedulerResult,
-} from '../../src/jobs/scheduler/scheduler.ts';
-import { scheduleOf, type Schedule } from '../../src/jobs/scheduler/settings.ts';
+/** The scheduler under a clock that the test moves: due times, catch-up, one job at a time, refusals, thresholds. */
+import { describe, expect, it } from 'vitest';
+import { scheduleOf } from '../../src/jobs/scheduler/settings.ts';
 import { WarehouseError } from '../../src/runtime/errors.ts';
 import { parseConfig } from '../../src/runtime/config.ts';
 import { useDatabase } from '../database.ts';
 import { until } from '../db/until.ts';
-import { createFakeClock, type FakeClock } from './fake-clock.ts';
+import { createFakeClock } from './fake-clock.ts';
 import { journalOf, testVerb } from './maintaining.ts';
+import { POLL_MS, resting, schedule, SETS, switchedOn, useSchedulers } from './scheduling.ts';
 
 const database = useDatabase();
-const SETS = ['account_balances', 'balance_changes', 'snapshot_rows'];
-const POLL_MS = 10_000;
-
-/** Optimize is due at 04:00 each day, and begins at once; the rest is switched off. */
-const schedule = (): Schedule =>
-  scheduleOf(
-    parseConfig(
-      `schedule:
-  jitter_seconds: 0
-  create: { enabled: false }
-  retain: { enabled: false }
-  consolidate: { enabled: false }`,
-      {},
-    ),
-    {},
-  );
-
-const switchedOn = (verb: 'ensure' | 'consolidate'): Schedule => {
-  const { verbs, ...rest } = schedule();
-  return { ...rest, verbs: { ...verbs, [verb]: { ...verbs[verb], enabled: true } } };
-};
-
-interface Running {
-  readonly events: SchedulerEvent[];
-  readonly clock: FakeClock;
-  readonly has: (kind: SchedulerEvent['kind']) => Promise<unknown>;
-  readonly stop: () => Promise<SchedulerResult>;
-}
-
-const running = new Set<Running>();
-
-const start = (clock: FakeClock, verbs: Verbs, options: Partial<SchedulerOptions> = {}): Running => {
-  const events: SchedulerEvent[] = [];
-  const controller = new AbortController();
-  const { done } = startScheduler({
-    pool: database.pool,
-    schedule: schedule(),
-    signal: controller.signal,
-    onEvent: (event) => events.push(event),
-    clock,
-    random: () => 0,
-    verbs,
-    ...options,
-  });
-  const scheduler: Running = {
-    events,
-    clock,
-    has: (kind) => until(`the event ${kind}`, () => events.some((event) => event.kind === kind)),
-    stop: () => {
-      running.delete(scheduler);
-      controller.abort(new Error('stopped by the test'));
-      return done;
-    },
-  };
-  running.add(scheduler);
-  return scheduler;
-};
-
-/** The leader has nothing more to do but to wait: for its poll, its heartbeat, and a due time of each verb. */
-const resting = (clock: FakeClock, timers = 3): Promise<unknown> =>
-  until('the leader to rest', () => clock.pending() === timers);
-
-const outcomes = async (): Promise<string[]> =>
-  (await journalOf(database.pool)).map((row) => `${row.verb} ${row.set_name} ${row.outcome}`);
-
-const createdAt = (instant: string): Promise<unknown> =>
-  database.pool.query('update strata.partition_sets set created_at = $1', [instant]);
-
-beforeEach(async () => {
-  await database.pool.query('truncate strata.maintenance_runs cascade');
-  await createdAt('2026-01-01');
-});
-afterEach(async () => {
-  for (const scheduler of running) await scheduler.stop();
-});
+const { start, outcomes } = useSchedulers(database);
 
 describe('a due time', () => {
   it('is served once for every set, and recorded', async () => {
@@ -155,7 +74,7 @@ describe('a due time', () => {
   );
 
   it('before a set was made is none of its business, but the weeks it needs are', async () => {
-    await createdAt('2026-01-07T11:00:00Z');
+    await database.pool.query(`update strata.partition_sets set created_at = '2026-01-07 11:00+00'`);
     const verbs = { optimize: testVerb(), ensure: testVerb() };
     const clock = createFakeClock('2026-01-07T12:00:00Z');
     start(clock, verbs, { schedule: switchedOn('ensure') });
@@ -253,76 +172,6 @@ describe('a job', () => {
     await resting(clock);
     expect(refused()).toBe(3);
     expect(await scheduler.stop()).toEqual({ runs: 5, failed: 3 });
-  });
-});
-
-describe('several processes', () => {
-  it('have one leader; another takes over at its next poll when that one stops', async () => {
-    const verbs = { optimize: testVerb() };
-    const clock = createFakeClock('2026-01-07T12:00:00Z');
-    const first = start(clock, verbs);
-    await until('three runs', () => verbs.optimize.calls.length === 3);
-    const others = [start(clock, verbs), start(clock, verbs)];
-    await Promise.all(others.map((other) => other.has('waiting')));
-    await resting(clock, 5);
-    clock.advance(POLL_MS);
-    await resting(clock, 5);
-    expect(others.flatMap(({ events }) => events)).toEqual([{ kind: 'waiting' }, { kind: 'waiting' }]);
-    await first.stop();
-    clock.advance(POLL_MS);
-    await until('a new leader', () =>
-      others.some(({ events }) => events.some(({ kind }) => kind === 'leading')),
-    );
-    await resting(clock, 4);
-    const leaders = others.filter(({ events }) => events.some(({ kind }) => kind === 'leading'));
-    expect(leaders).toHaveLength(1);
-    // The journal says that the day is served, whoever served it.
-    expect(verbs.optimize.calls.length).toBe(3);
-  });
-});
-
-describe('a lost connection', () => {
-  it('ends leadership and the job in hand at once, and the job is done in the next term', async () => {
-    const pool = createPool(database.url, { applicationName: 'the leader' });
-    let attempts = 0;
-    const optimize = testVerb((_set, _pool, signal) =>
-      ++attempts > 1
-        ? Promise.resolve()
-        : new Promise((_resolve, reject) => {
-            signal.addEventListener('abort', () => reject(new WarehouseError('cancelled', 'asked to stop')));
-          }),
-    );
-    const clock = createFakeClock('2026-01-07T12:00:00Z');
-    const scheduler = start(clock, { optimize }, { pool });
-    await until('the job to run', () => attempts === 1);
-    await database.pool.query(
-      `select pg_terminate_backend(l.pid) from pg_locks l where l.locktype = 'advisory' and l.granted and l.objsubid = 1
-          and (l.classid::bigint << 32 | l.objid::bigint) = strata.advisory_key('schedule')
-          and l.database = (select oid from pg_database where datname = current_database())`,
-    );
-    await scheduler.has('lost');
-    expect(await outcomes()).toEqual(['optimize account_balances stopped']);
-    clock.advance(POLL_MS);
-    await until('the second term', async () => (await outcomes()).includes('optimize account_balances done'));
-    expect(scheduler.events.filter(({ kind }) => kind === 'leading')).toHaveLength(2);
-    await scheduler.stop();
-    await pool.end();
-  });
-
-  it('of a database that cannot be reached is tried again', async () => {
-    const url = new URL(database.url);
-    url.port = '1';
-    const pool = createPool(url.toString());
-    const clock = createFakeClock('2026-01-07T12:00:00Z');
-    const scheduler = start(clock, { optimize: testVerb() }, { pool });
-    for (let attempt = 1; attempt <= 3; attempt++) {
-      await until(`attempt ${attempt}`, () => scheduler.events.length === attempt);
-      await resting(clock, 1);
-      clock.advance(POLL_MS);
-    }
-    expect(scheduler.events[0]).toMatchObject({ kind: 'lost', error: { kind: 'connection' } });
-    await scheduler.stop();
-    await pool.end();
   });
 });
 
