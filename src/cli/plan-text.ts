@@ -1,7 +1,7 @@
 /** Plans and runs of maintenance as people read them. */
 import { hasFailed, type SetPlan, type SetRun } from '../jobs/maintenance.ts';
 import type { Plan, Step, StepLock } from '../warehouse/partitions/plan.ts';
-import { describeError, errorAsJson, table } from './output.ts';
+import { describeError, errorAsJson, redactRecord, table } from './output.ts';
 import { duration } from './progress.ts';
 
 const UNITS = ['B', 'kB', 'MB', 'GB', 'TB'];
@@ -46,8 +46,10 @@ export const plansText = (plans: readonly SetPlan[], withSql: boolean): string =
     .join('\n\n');
 
 /** The same for scripts. */
-export const plansAsJson = (plans: readonly SetPlan[]): readonly object[] =>
-  plans.map((one) => ('plan' in one ? one.plan : { set: one.set, ...errorAsJson(one.error) }));
+export const plansAsJson = (plans: readonly SetPlan[], secrets: readonly string[]): readonly object[] =>
+  plans.map((one) =>
+    'plan' in one ? one.plan : { set: one.set, ...redactRecord(errorAsJson(one.error), secrets) },
+  );
 
 /** What became of each set, a line each, then the notes. */
 export const runsText = (runs: readonly SetRun[]): string =>
@@ -73,7 +75,7 @@ export const failuresText = (runs: readonly SetRun[]): string =>
     .join('\n');
 
 /** A run for scripts. */
-export const runAsJson = ({ error, ...run }: SetRun): object => ({
+export const runAsJson = ({ error, ...run }: SetRun, secrets: readonly string[]): object => ({
   ...run,
-  ...(error === null ? {} : errorAsJson(error)),
+  ...(error === null ? {} : redactRecord(errorAsJson(error), secrets)),
 });

@@ -5,8 +5,8 @@ import { VERB_NAMES, type MaintenanceVerb } from '../../jobs/verbs.ts';
 import { WarehouseError } from '../../runtime/errors.ts';
 import { listenForStop } from '../../runtime/lifecycle.ts';
 import { nearest } from '../../runtime/nearest.ts';
-import { configOf, withDatabase, type GlobalOptions } from '../context.ts';
-import { EXIT_FAILED, printResult } from '../output.ts';
+import { configOf, secretsOf, withDatabase, type GlobalOptions } from '../context.ts';
+import { EXIT_FAILED, printResult, redact } from '../output.ts';
 import { failuresText, plansAsJson, plansText, runAsJson, runsText } from '../plan-text.ts';
 import { createProgress, type Progress } from '../progress.ts';
 import { weeksOf, type WeekOptions } from '../weeks-option.ts';
@@ -68,22 +68,25 @@ const verbOf = (word: string): MaintenanceVerb => {
 type Weeks = ReturnType<typeof weeksOf>;
 
 const showPlan = async (verb: MaintenanceVerb, options: Options, weeks: Weeks): Promise<void> => {
+  const config = await configOf(options);
+  const secrets = secretsOf(config);
   const plans = await withDatabase(
-    await configOf(options),
+    config,
     (pool) =>
       planMaintenance({ pool, verb, now: new Date(), ...weeks, ...(options.set && { sets: options.set }) }),
     MAINTENANCE_POOL,
   );
   printResult(
     options.json === true,
-    { verb, plans: plansAsJson(plans) },
-    plansText(plans, options.sql === true),
+    { verb, plans: plansAsJson(plans, secrets) },
+    redact(plansText(plans, options.sql === true), secrets),
   );
   if (plans.some((plan) => 'error' in plan)) process.exitCode = EXIT_FAILED;
 };
 
 const apply = async (verb: MaintenanceVerb, options: Options, weeks: Weeks): Promise<void> => {
   const config = await configOf(options);
+  const secrets = secretsOf(config);
   const progress = createProgress(process.stderr, Date.now);
   const lifecycle = listenForStop((signal) =>
     progress.say(`${signal}: stopping at a safe point (again to stop at once)`),
@@ -105,9 +108,13 @@ const apply = async (verb: MaintenanceVerb, options: Options, weeks: Weeks): Pro
       MAINTENANCE_POOL,
     );
     progress.finish();
-    printResult(options.json === true, { verb, sets: runs.map(runAsJson) }, runsText(runs));
+    printResult(
+      options.json === true,
+      { verb, sets: runs.map((run) => runAsJson(run, secrets)) },
+      runsText(runs),
+    );
     if (!runs.some(hasFailed)) return;
-    if (options.json !== true) process.stderr.write(`${failuresText(runs)}\n`);
+    if (options.json !== true) process.stderr.write(`${redact(failuresText(runs), secrets)}\n`);
     process.exitCode = EXIT_FAILED;
   } finally {
     progress.finish();

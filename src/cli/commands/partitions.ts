@@ -8,8 +8,8 @@ import { listenForStop } from '../../runtime/lifecycle.ts';
 import { nearest } from '../../runtime/nearest.ts';
 import { readOverview, type SetOverview } from '../../warehouse/partitions/overview.ts';
 import { readWeeks, type WeekInfo } from '../../warehouse/partitions/weeks.ts';
-import { configOf, withDatabase, type GlobalOptions } from '../context.ts';
-import { EXIT_FAILED, printResult, table } from '../output.ts';
+import { configOf, secretsOf, withDatabase, type GlobalOptions } from '../context.ts';
+import { EXIT_FAILED, printResult, redact, table } from '../output.ts';
 import { byteSize, failuresText, planText, runAsJson, runsText } from '../plan-text.ts';
 import { createProgress } from '../progress.ts';
 import { dayOf } from '../weeks-option.ts';
@@ -156,9 +156,10 @@ const undo = async (set: string | undefined, day: string | undefined, options: O
           onEvent: showSteps(progress),
         });
         progress.finish();
-        printResult(options.json === true, runAsJson(run), runsText([run]));
+        printResult(options.json === true, runAsJson(run, secretsOf(config)), runsText([run]));
         if (!hasFailed(run)) return;
-        if (options.json !== true) process.stderr.write(`${failuresText([run])}\n`);
+        if (options.json !== true)
+          process.stderr.write(`${redact(failuresText([run]), secretsOf(config))}\n`);
         process.exitCode = EXIT_FAILED;
       },
       MAINTENANCE_POOL,

@@ -47,13 +47,14 @@ export const scheduleCommand = (): Command =>
     });
 
 const run = async (config: Config, schedule: Schedule, json: boolean): Promise<void> => {
+  const clean = (text: string): string => redact(text, secretsOf(config));
   const say = (text: string): void => {
-    process.stderr.write(`${redact(text, secretsOf(config))}\n`);
+    process.stderr.write(`${clean(text)}\n`);
   };
   const lifecycle = listenForStop((signal) =>
     say(`${signal}: stopping at a safe point (again to stop at once)`),
   );
-  const tell = teller(say, createLogger(process.env));
+  const tell = teller(say, createLogger(process.env), clean);
   try {
     const result = await withDatabase(
       config,
@@ -77,13 +78,20 @@ const run = async (config: Config, schedule: Schedule, json: boolean): Promise<v
 
 /** A line for people about each event, and the log for machines; a run that failed is an error there. */
 const teller =
-  (say: (text: string) => void, log: Logger): ((event: SchedulerEvent) => void) =>
+  (
+    say: (text: string) => void,
+    log: Logger,
+    clean: (text: string) => string,
+  ): ((event: SchedulerEvent) => void) =>
   (event) => {
     if (event.kind === 'ended') {
       const { verb, set, run } = event;
       const fields = { verb, set, run: run.run_id, outcome: run.outcome, seconds: run.seconds };
       if (hasFailed(run)) {
-        log.error({ ...fields, error: run.error?.message, ...run.error?.detail }, 'maintenance failed');
+        log.error(
+          { ...fields, error: clean(run.error?.message ?? ''), ...run.error?.detail },
+          'maintenance failed',
+        );
         say(`${verb} ${set}: ${run.outcome}\n${describeError(run.error)}`);
         return;
       }
@@ -92,7 +100,7 @@ const teller =
         `${verb} ${set}: ${run.outcome}${run.outcome === 'done' ? `, ${run.plan?.steps.length ?? 0} steps in ${duration(run.seconds)}` : ''}`,
       );
     } else if (event.kind === 'lost') {
-      log.error({ error: event.error.message }, 'leadership lost');
+      log.error({ error: clean(event.error.message) }, 'leadership lost');
       say(`leadership is given up until the database answers: ${event.error.message}`);
     } else if (event.kind === 'leading')
       say(`leading: ${event.verbs.join(', ') || 'no verb is switched on'}`);
