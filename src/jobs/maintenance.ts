@@ -4,6 +4,7 @@ import { asWarehouseError } from '../db/errors.ts';
 import { withClient } from '../db/pool.ts';
 import type { Pool } from '../db/query.ts';
 import { WarehouseError } from '../runtime/errors.ts';
+import { instantOf, instantText, weekOf, weekStart } from '../runtime/instant.ts';
 import { nearest } from '../runtime/nearest.ts';
 import { basisOf, type Plan } from '../warehouse/partitions/plan.ts';
 import {
@@ -33,7 +34,7 @@ export interface SetRun {
   readonly run_id: number | null;
   /** Null when planning failed. */
   readonly plan: Plan | null;
-  /** What the verb returned; null when it did not end well. */
+  /** What the verb returned; null when it threw. */
   readonly result: object | null;
   readonly error: WarehouseError | null;
   readonly seconds: number;
@@ -46,6 +47,8 @@ export interface MaintenanceOptions extends PlanOptions {
   /** Default all. */
   readonly sets?: readonly string[];
   readonly signal: AbortSignal;
+  /** At most so many weeks of a set in one run; default no limit. For a verb that takes weeks. */
+  readonly batch?: number;
   readonly askedBy?: AskedBy;
   /** The due time that is served, for the journal. */
   readonly due?: Date;
@@ -78,7 +81,7 @@ export const planMaintenance = async (
   const plans: SetPlan[] = [];
   for (const set of await chooseSets(options.pool, options.sets)) {
     try {
-      plans.push({ set, plan: await module.plan(options.pool, set, planOptions(options)) });
+      plans.push({ set, plan: await planBatch(module, options.pool, set, options) });
     } catch (thrown) {
       plans.push({ set, error: asWarehouseError(thrown) });
     }
@@ -131,23 +134,39 @@ const moduleOf = (verb: MaintenanceVerb, verbs: Verbs = MAINTENANCE_VERBS): Verb
   });
 };
 
-const planOptions = ({ now, weeks, batch }: PlanOptions): PlanOptions => ({
-  now,
-  ...(weeks !== undefined && { weeks }),
-  ...(batch !== undefined && { batch }),
-});
+/** Plans at most a batch of weeks: where the verb finds more, the first of them are asked for by name. */
+const planBatch = async (
+  module: VerbModule,
+  pool: Pool,
+  set: string,
+  { now, weeks, batch = Infinity }: Pick<MaintenanceOptions, 'now' | 'weeks' | 'batch'>,
+): Promise<Plan> => {
+  const asked = weeks?.map(weekStartOf);
+  const plan = await module.plan(pool, set, { now, ...(asked && { weeks: asked }) });
+  const found = [...new Set(plan.steps.flatMap(({ week }) => week ?? []))];
+  if (found.length <= batch) return plan;
+  const first = found.slice(0, batch).map((week) => new Date(week));
+  const cut = await module.plan(pool, set, { now, weeks: first });
+  return { ...cut, notes: [...cut.notes, `${found.length - batch} more weeks are left for the next run`] };
+};
+
+/** The start of the week that holds an instant. */
+export const weekStartOf = (instant: Date): Date =>
+  new Date(instantText(weekStart(weekOf(instantOf(instant)))));
 
 /** One set from plan to journal; never throws. */
 const runSet = (module: VerbModule, set: string, options: MaintenanceOptions): Promise<SetRun> =>
   recordRun(set, options, options.verb, {
-    plan: (pool) => module.plan(pool, set, planOptions(options)),
+    plan: (pool) => planBatch(module, pool, set, options),
     apply: module.apply,
+    failure: (result) => module.failure?.(result) ?? null,
   });
 
 /** Plan and apply of one run, the set and its options filled in. */
 interface Work {
   readonly plan: (pool: Pool) => Promise<Plan>;
   readonly apply: VerbModule['apply'];
+  readonly failure: (result: object) => string | null;
 }
 
 /** What a run takes of the options. */
@@ -188,7 +207,7 @@ export const recordRun = async (
     (result): Pick<SetRun, 'outcome' | 'result' | 'error'> =>
       result === null
         ? { outcome: 'nothing', result: null, error: null }
-        : { outcome: 'done', result, error: null },
+        : judge(result, work, options.signal),
     (thrown: unknown) => {
       const error = asWarehouseError(thrown);
       return { outcome: outcomeOf(error, options.signal), result: null, error };
@@ -225,6 +244,19 @@ const planAndApply = async (
       if ((await basisOf(pool, set)) === plan.basis) throw thrown;
     }
   }
+};
+
+const judge = (
+  result: object,
+  { failure }: Work,
+  signal: AbortSignal,
+): Pick<SetRun, 'outcome' | 'result' | 'error'> => {
+  // A verb may return early when it is asked to stop; what it had done by then is in its result.
+  if (signal.aborted) return { outcome: 'stopped', result, error: null };
+  const message = failure(result);
+  return message === null
+    ? { outcome: 'done', result, error: null }
+    : { outcome: 'failed', result, error: new WarehouseError('database', message) };
 };
 
 const outcomeOf = (error: WarehouseError, signal: AbortSignal): RunOutcome => {

@@ -2,8 +2,15 @@
 import type { Pool } from '../db/query.ts';
 import { WarehouseError } from '../runtime/errors.ts';
 import type { Plan } from '../warehouse/partitions/plan.ts';
-import { chooseSets, recordRun, type RunOptions, type SetRun, type Verbs } from './maintenance.ts';
-import { MAINTENANCE_VERBS, type VerbModule } from './verbs.ts';
+import {
+  chooseSets,
+  recordRun,
+  weekStartOf,
+  type RunOptions,
+  type SetRun,
+  type Verbs,
+} from './maintenance.ts';
+import { MAINTENANCE_VERBS, type UndoOptions, type VerbModule } from './verbs.ts';
 
 /** What to take back. */
 export interface UndoScope {
@@ -30,7 +37,7 @@ export const planUndo = async (scope: UndoScope): Promise<UndoPlan> => {
   await chooseSets(scope.pool, [scope.set]);
   const notes: string[] = [];
   for (const [of, module] of undoable(scope.verbs)) {
-    const plan = await module.undo.plan(scope.pool, scope.set, scope);
+    const plan = await module.undo.plan(scope.pool, scope.set, undoOptions(scope));
     if (plan.steps.length > 0) return { of, plan };
     notes.push(...plan.notes);
   }
@@ -49,11 +56,17 @@ export const planUndo = async (scope: UndoScope): Promise<UndoPlan> => {
  */
 export const undoWeek = async (scope: UndoScope & Omit<RunOptions, 'weeks' | 'due'>): Promise<SetRun> => {
   const { of } = await planUndo(scope);
-  const { undo } = new Map(undoable(scope.verbs)).get(of)!;
+  const module = new Map(undoable(scope.verbs)).get(of)!;
   return recordRun(scope.set, scope, 'undo', {
-    plan: (pool) => undo.plan(pool, scope.set, scope),
-    apply: undo.apply,
+    plan: (pool) => module.undo.plan(pool, scope.set, undoOptions(scope)),
+    apply: module.undo.apply,
+    failure: (result) => module.failure?.(result) ?? null,
   });
+};
+
+const undoOptions = ({ now, week }: UndoScope): UndoOptions => {
+  const start = weekStartOf(week);
+  return { now, week: start, weeks: [start] };
 };
 
 type Undoable = VerbModule & Required<Pick<VerbModule, 'undo'>>;

@@ -113,9 +113,10 @@ describe('maintain', () => {
   test.each([
     [
       ['maintain', 'consolodate'],
-      /Did you mean consolidate\? The verbs are ensure, retain, consolidate, optimize/,
+      /Did you mean consolidate\? The verbs are ensure, retain, drop, consolidate, optimize/,
     ],
     [['maintain', 'ensure', '--set', 'balance_change'], /Did you mean balance_changes\?/],
+    [['maintain', 'optimize', '--week', '2026-01-04'], /optimize does not go by weeks/],
     [['maintain'], /missing required argument 'verb'/],
     [['partitions', 'inof'], /Did you mean info\?/],
     [['partitions', 'undo', 'balance_changes'], /undo needs a set and a day/],

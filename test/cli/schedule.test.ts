@@ -156,6 +156,7 @@ describe('the timetable', () => {
       verbs: [
         { verb: 'ensure', enabled: true, cron: '* * * * * *' },
         { verb: 'retain', enabled: false },
+        { verb: 'drop', enabled: true },
         {
           verb: 'consolidate',
           enabled: true,

@@ -4,20 +4,28 @@ import { basisOf, type Plan } from '../../src/warehouse/partitions/plan.ts';
 import type { PlanOptions, VerbModule } from '../../src/jobs/verbs.ts';
 import { eachStep } from '../../src/warehouse/partitions/apply.ts';
 
-/** A plan with as many steps as asked, each of which does nothing. */
-export const planOf = async (pool: Pool, set: string, steps: number): Promise<Plan> => ({
+const FIRST_WEEK = Date.UTC(2025, 0, 5);
+const WEEK_MS = 604_800_000;
+
+/** A plan with as many steps as asked, each of which does nothing: one for each week from 2025-01-05 on, or for those asked for. */
+export const planOf = async (
+  pool: Pool,
+  set: string,
+  steps: number,
+  weeks?: readonly Date[],
+): Promise<Plan> => ({
   verb: 'optimize',
   set,
   basis: await basisOf(pool, set),
   steps: Array.from({ length: steps }, (_unused, index) => ({
     name: `step ${index + 1}`,
-    week: null,
+    week: new Date(FIRST_WEEK + index * WEEK_MS).toISOString(),
     sql: ['select 1'],
     locks: [],
     rows: null,
     bytes: null,
     why: 'a test wants it',
-  })),
+  })).filter(({ week }) => weeks?.some((asked) => asked.toISOString() === week) ?? true),
   notes: [],
 });
 
@@ -37,7 +45,7 @@ export const testVerb = (
     calls,
     plan: (pool, set, options) => {
       calls.push({ set, options });
-      return planOf(pool, set, steps);
+      return planOf(pool, set, steps, options.weeks);
     },
     apply: async (pool, plan, options) => {
       await eachStep(plan.steps, options, async () => {

@@ -1,4 +1,4 @@
-/** Maintenance by the registry: every set alone, every run in the journal, stops that are orderly, undo. */
+/** Maintenance by the registry: every set alone, every run in the journal, undo. */
 import { beforeEach, describe, expect, it } from 'vitest';
 import { borrowClient, createPool } from '../../src/db/pool.ts';
 import { withAdvisoryLock } from '../../src/db/locks.ts';
@@ -14,14 +14,12 @@ import { WarehouseError } from '../../src/runtime/errors.ts';
 import { lastFailures } from '../../src/warehouse/partitions/runs.ts';
 import { maintainLock, refuseStale } from '../../src/warehouse/partitions/plan.ts';
 import { useDatabase } from '../database.ts';
-import { until } from '../db/until.ts';
 import { journalOf, planOf, testVerb } from './maintaining.ts';
 
 const database = useDatabase();
 const NOW = new Date('2026-01-07T12:00:00Z');
 const SETS = ['account_balances', 'balance_changes', 'snapshot_rows'];
 const never = new AbortController().signal;
-const QUICK = { cancelAfter_ms: 20, giveUpAfter_ms: 10_000 };
 
 beforeEach(async () => {
   await database.pool.query('truncate strata.maintenance_runs cascade');
@@ -115,6 +113,42 @@ describe('runMaintenance', () => {
     expect(await journalOf(database.pool)).toMatchObject([{ outcome: 'failed', error: 'no plan', plan: {} }]);
   });
 
+  it('fails where the verb says that something in its result did', async () => {
+    const halfway = { ...testVerb(), failure: (result: { steps: number }) => `${result.steps} week failed` };
+    const [run] = await runMaintenance({
+      pool: database.pool,
+      verb: 'consolidate',
+      sets: ['snapshot_rows'],
+      now: NOW,
+      signal: never,
+      verbs: { consolidate: halfway },
+    });
+    expect(run).toMatchObject({
+      outcome: 'failed',
+      result: { steps: 1 },
+      error: { message: '1 week failed' },
+    });
+    expect(await journalOf(database.pool)).toMatchObject([
+      { outcome: 'failed', detail: { result: { steps: 1 } } },
+    ]);
+  });
+
+  it('asks the verb for whole weeks, whatever their days', async () => {
+    const verb = testVerb(undefined, 3);
+    const runs = await runMaintenance({
+      pool: database.pool,
+      verb: 'consolidate',
+      sets: ['snapshot_rows'],
+      weeks: [new Date('2025-01-14T13:00:00Z'), new Date('2020-01-01')],
+      now: NOW,
+      signal: never,
+      verbs: { consolidate: verb },
+    });
+    expect(verb.calls[0]!.options.weeks).toEqual([new Date('2025-01-12'), new Date('2019-12-29')]);
+    expect(runs[0]!.plan?.steps.map(({ name }) => name)).toEqual(['step 2']);
+    expect((await journalOf(database.pool))[0]!.detail).toMatchObject({ narrowed: true });
+  });
+
   it('is refused, by name, while somebody else maintains the set', async () => {
     const other = createPool(database.url, { applicationName: 'the other one' });
     const { client, release } = await borrowClient(other);
@@ -179,118 +213,6 @@ describe('runMaintenance', () => {
       detail: { remedy: expect.not.stringMatching(/Did you mean/) as string },
     });
     expect(await journalOf(database.pool)).toEqual([]);
-  });
-});
-
-describe('a stop', () => {
-  it('ends the run between two steps, and leaves the other sets alone', async () => {
-    const stop = new AbortController();
-    const stopping = testVerb(() => Promise.resolve(stop.abort(new Error('stopped by SIGTERM'))), 3);
-    const runs = await runMaintenance({
-      pool: database.pool,
-      verb: 'optimize',
-      now: NOW,
-      signal: stop.signal,
-      verbs: { optimize: stopping },
-    });
-    expect(runs.map(({ outcome, run_id }) => [outcome, run_id !== null])).toEqual([
-      ['stopped', true],
-      ['stopped', false],
-      ['stopped', false],
-    ]);
-    expect(await journalOf(database.pool)).toMatchObject([
-      {
-        set_name: 'account_balances',
-        outcome: 'stopped',
-        error: 'stopped before the step "step 2"',
-        finished: true,
-      },
-    ]);
-    expect(await lastFailures(database.pool)).toEqual([]);
-  });
-
-  it('cancels the statement of a step that does not listen', async () => {
-    const stop = new AbortController();
-    const deaf = testVerb((_set, pool) => pool.query("select 'deaf', pg_sleep(300)"));
-    const running = runMaintenance({
-      pool: database.pool,
-      verb: 'optimize',
-      sets: ['snapshot_rows'],
-      now: NOW,
-      signal: stop.signal,
-      verbs: { optimize: deaf },
-      stopLimits: QUICK,
-    });
-    await until('the step to run', async () => {
-      const { rowCount } = await database.pool.query(
-        `select from pg_stat_activity where query like 'select ''deaf''%' and state = 'active' and datname = current_database()`,
-      );
-      return rowCount === 1;
-    });
-    const began = performance.now();
-    stop.abort();
-    expect(await running).toMatchObject([{ outcome: 'stopped' }]);
-    expect(performance.now() - began).toBeLessThan(5_000);
-    expect(await journalOf(database.pool)).toMatchObject([
-      { outcome: 'stopped', detail: { sqlstate: '57014' } },
-    ]);
-    const { rowCount } = await database.pool.query(
-      `select from pg_stat_activity where query like 'select ''deaf''%' and state = 'active' and datname = current_database()`,
-    );
-    expect(rowCount).toBe(0);
-  });
-
-  it('leaves behind what does not even then end, and records that', async () => {
-    const stop = new AbortController();
-    const entered = Promise.withResolvers<void>();
-    const stuck = testVerb(() => {
-      entered.resolve();
-      return new Promise(() => undefined);
-    });
-    const running = runMaintenance({
-      pool: database.pool,
-      verb: 'optimize',
-      sets: ['snapshot_rows'],
-      now: NOW,
-      signal: stop.signal,
-      verbs: { optimize: stuck },
-      stopLimits: { cancelAfter_ms: 1, giveUpAfter_ms: 20 },
-    });
-    await entered.promise;
-    stop.abort();
-    expect(await running).toMatchObject([{ outcome: 'stopped' }]);
-    expect(await journalOf(database.pool)).toMatchObject([
-      { error: 'it did not stop in time and was left behind' },
-    ]);
-  });
-});
-
-describe('a run whose process has gone', () => {
-  it('is closed by the next one, and only then', async () => {
-    const gone = createPool(database.url, { max: 1 });
-    await gone.query(
-      `insert into strata.maintenance_runs (set_name, verb) values ('snapshot_rows', 'optimize')`,
-    );
-    const asked = {
-      pool: database.pool,
-      verb: 'optimize',
-      sets: ['balance_changes'],
-      now: NOW,
-      signal: never,
-      verbs: { optimize: testVerb() },
-    } as const;
-    await runMaintenance(asked);
-    expect((await journalOf(database.pool))[0]).toMatchObject({ outcome: 'running', finished: false });
-    await gone.end();
-    await until('its session to be gone', async () => {
-      await runMaintenance(asked);
-      return (await journalOf(database.pool))[0]!.outcome !== 'running';
-    });
-    expect((await journalOf(database.pool))[0]).toMatchObject({
-      outcome: 'failed',
-      detail: { vanished: true },
-      finished: true,
-    });
   });
 });
 

@@ -76,6 +76,7 @@ describe('the timetable', () => {
       verbs: {
         ensure: { enabled: true, cron: '15 0 * * *', batch: null },
         retain: { enabled: true, cron: '0 3 * * *', batch: null },
+        drop: { enabled: true, cron: '0 3 * * *', batch: null },
         consolidate: { enabled: true, cron: '0 2 * * 0', batch: 5 },
         optimize: { enabled: true, cron: '0 4 * * *', batch: null },
       },
@@ -92,6 +93,7 @@ describe('the timetable', () => {
     expect(schedule(yaml).verbs).toMatchObject({
       consolidate: { enabled: true, cron: '0 5 * * *', batch: 2 },
       retain: { enabled: false },
+      drop: { enabled: true },
       ensure: { enabled: true },
     });
     expect(schedule(yaml).consolidateAfter_months).toBe(6);
@@ -101,7 +103,7 @@ describe('the timetable', () => {
       CONSOLIDATION_THRESHOLD_MONTHS: '9',
     };
     expect(schedule(yaml, environment)).toMatchObject({
-      verbs: { consolidate: { enabled: false, cron: '0 6 * * 1', batch: 2 } },
+      verbs: { consolidate: { enabled: false, cron: '0 6 * * 1', batch: 2 }, drop: { enabled: false } },
       consolidateAfter_months: 9,
     });
     expect(schedule(yaml, { CONSOLIDATION_ENABLED: '', CONSOLIDATION_SCHEDULE: '' })).toEqual(schedule(yaml));

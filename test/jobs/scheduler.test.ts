@@ -96,27 +96,31 @@ describe('a due time', () => {
     expect((await journalOf(database.pool))[5]!.detail).toMatchObject({ due: '2026-01-07T04:00:00.000Z' });
   });
 
-  it('hands the batch to the verb, and runs the verbs in the order of their needs', async () => {
+  it('takes a batch of weeks at most, and runs the verbs in the order of their needs', async () => {
     const order: string[] = [];
     const verb = (name: string): ReturnType<typeof testVerb> =>
-      testVerb((set) => Promise.resolve(order.push(`${name} ${set}`)));
+      testVerb((set) => Promise.resolve(order.push(`${name} ${set}`)), 7);
     const verbs = {
       optimize: verb('optimize'),
       consolidate: verb('consolidate'),
       retain: verb('retain'),
+      drop: verb('drop'),
       ensure: verb('ensure'),
     };
     const clock = createFakeClock('2026-01-30T12:00:00Z');
     start(clock, verbs, { schedule: scheduleOf(parseConfig('', {}), {}) });
-    await resting(clock, 6);
+    await resting(clock, 7);
     expect([...new Set(order.map((text) => text.split(' ')[0]))]).toEqual([
       'ensure',
       'retain',
+      'drop',
       'consolidate',
       'optimize',
     ]);
-    expect(verbs.consolidate.calls[0]!.options).toEqual({ now: clock.now(), batch: 5 });
-    expect(verbs.optimize.calls[0]!.options).toEqual({ now: clock.now() });
+    expect(order.filter((text) => text === 'consolidate balance_changes')).toHaveLength(5);
+    expect(order.filter((text) => text === 'optimize balance_changes')).toHaveLength(7);
+    const first = (await journalOf(database.pool)).find((row) => row.verb === 'consolidate');
+    expect(first!.plan.notes).toEqual(['2 more weeks are left for the next run']);
   });
 });
 

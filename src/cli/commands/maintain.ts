@@ -1,7 +1,7 @@
 /** `pgstrata maintain`: one verb of maintenance over the managed sets, planned, shown, applied. */
 import { Command } from 'commander';
 import { hasFailed, planMaintenance, runMaintenance, type MaintenanceEvent } from '../../jobs/maintenance.ts';
-import { VERB_NAMES, type MaintenanceVerb } from '../../jobs/verbs.ts';
+import { MAINTENANCE_VERBS, VERB_NAMES, type MaintenanceVerb } from '../../jobs/verbs.ts';
 import { WarehouseError } from '../../runtime/errors.ts';
 import { listenForStop } from '../../runtime/lifecycle.ts';
 import { nearest } from '../../runtime/nearest.ts';
@@ -28,7 +28,8 @@ const HELP = `
 Verbs:
   ensure        make the weeks that are missing, from the present one to premake ahead
   consolidate   merge the hash partitions of old weeks, on-line
-  retain        take weeks out that are older than retain; drop what was held long enough
+  retain        take weeks out that are older than retain, and hold them
+  drop          drop what was held long enough
   optimize      analyze parents, vacuum closed weeks
 
 Every set fails alone. Ctrl-C finishes or takes back the step in hand. Exits 0 when done or when there was nothing to do,
@@ -41,7 +42,9 @@ Example:
 /** The command. */
 export const maintainCommand = (): Command =>
   new Command('maintain')
-    .description('Maintain the partitions of the managed sets: ensure, consolidate, retain or optimize.')
+    .description(
+      'Maintain the partitions of the managed sets: ensure, consolidate, retain, drop or optimize.',
+    )
     .argument('<verb>', VERB_NAMES.join(', '))
     .option('--set <name...>', 'only these sets; default all')
     .option('--week <day...>', 'only the weeks of these days, such as 2026-01-04')
@@ -53,6 +56,11 @@ export const maintainCommand = (): Command =>
     .action(async (word: string, options: Options) => {
       const verb = verbOf(word);
       const weeks = weeksOf(options);
+      if (weeks.weeks !== undefined && MAINTENANCE_VERBS[verb]?.takesWeeks !== true) {
+        throw new WarehouseError('usage', `${verb} does not go by weeks`, {
+          remedy: 'Leave out --week, --from and --to: it goes by the policy of each set.',
+        });
+      }
       await (options.dryRun === true ? showPlan : apply)(verb, options, weeks);
     });
 
@@ -122,12 +130,15 @@ const apply = async (verb: MaintenanceVerb, options: Options, weeks: Weeks): Pro
   }
 };
 
-/** A verb's own events are its own; those that count steps move the bar. */
-export const showSteps =
-  (progress: Progress): ((event: MaintenanceEvent) => void) =>
-  (event) => {
-    if (event.kind !== 'progress') return;
-    const { at, of } = event.event as { readonly at?: unknown; readonly of?: unknown };
-    if (typeof at !== 'number' || typeof of !== 'number') return;
-    progress.update({ label: `${event.verb} ${event.set}`, unit: 'step', done: at, total: of, rows: null });
+/** A verb's own events are its own; those that name a step of the plan move the bar. */
+export const showSteps = (progress: Progress): ((event: MaintenanceEvent) => void) => {
+  let steps: readonly string[] = [];
+  return (event) => {
+    if (event.kind === 'planned') steps = event.plan.steps.map(({ name }) => name);
+    if (event.kind !== 'progress' || !('step' in event.event)) return;
+    const at = steps.indexOf(String(event.event.step)) + 1;
+    if (at === 0) return;
+    const label = `${event.verb} ${event.set}`;
+    progress.update({ label, unit: 'step', done: at, total: steps.length, rows: null });
   };
+};

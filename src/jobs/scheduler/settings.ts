@@ -42,17 +42,18 @@ export const scheduleOf = (config: Pick<Config, 'schedule'>, environment: NodeJS
   };
   const [enabled, cron] = [environment['CONSOLIDATION_ENABLED'], environment['CONSOLIDATION_SCHEDULE']];
   const months = environment['CONSOLIDATION_THRESHOLD_MONTHS'];
+  const merging = verb(isGiven(cron) ? 'CONSOLIDATION_SCHEDULE' : 'schedule.consolidate.cron', {
+    enabled: isGiven(enabled) ? switchOf(enabled, faults) : consolidate.enabled,
+    cron: isGiven(cron) ? cron : consolidate.cron,
+  });
+  const retaining = verb('schedule.retain.cron', retain);
   const schedule: Schedule = {
     verbs: {
       ensure: verb('schedule.create.cron', create),
-      retain: verb('schedule.retain.cron', retain),
-      consolidate: {
-        ...verb(isGiven(cron) ? 'CONSOLIDATION_SCHEDULE' : 'schedule.consolidate.cron', {
-          enabled: isGiven(enabled) ? switchOf(enabled, faults) : consolidate.enabled,
-          cron: isGiven(cron) ? cron : consolidate.cron,
-        }),
-        batch: consolidate.weeks,
-      },
+      retain: retaining,
+      // Both leave weeks behind that are held for a while; whoever makes them drops them.
+      drop: { ...retaining, enabled: retain.enabled || merging.enabled },
+      consolidate: { ...merging, batch: consolidate.weeks },
       optimize: verb('schedule.optimize.cron', optimize),
     },
     poll_ms: poll_seconds * 1000,
