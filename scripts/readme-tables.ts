@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import type { Command } from 'commander';
+import type { Argument, Command } from 'commander';
 import pg from 'pg';
 import { typeTable } from '../src/arrow/types.ts';
 import { createProgram } from '../src/cli/main.ts';
@@ -50,13 +50,19 @@ const optionLines = (command: Command): string[] =>
       return `| | ${code(flags)} | ${description}${preset} |`;
     });
 
+/** `<verb>`, `[set]`, `[stream…]`. */
+const placeOf = (argument: Argument): string => {
+  const text = `${argument.name()}${argument.variadic ? '…' : ''}`;
+  return argument.required ? `<${text}>` : `[${text}]`;
+};
+
 /** Every command with its options, as the command line itself knows them. */
 export const commandsSection = (): string =>
   [
     '| command | option | |',
     '|---|---|---|',
     ...createProgram().commands.flatMap((command) => [
-      `| ${code([command.name(), ...command.registeredArguments.map((argument) => `[${argument.name()}…]`)].join(' '))} | | ${command.description()} |`,
+      `| ${code([command.name(), ...command.registeredArguments.map((argument) => placeOf(argument))].join(' '))} | | ${command.description()} |`,
       ...optionLines(command),
     ]),
   ].join('\n');

@@ -65,3 +65,25 @@ export {
 } from './warehouse/verify.ts';
 export { balanceAt, rebuildBalances, type RebuildScope } from './warehouse/rebuild.ts';
 export { runDemo, type DemoReport } from './devnet/demo.ts';
+export {
+  planMaintenance,
+  runMaintenance,
+  type MaintenanceEvent,
+  type MaintenanceOptions,
+  type SetPlan,
+  type SetRun,
+  type Verbs,
+} from './jobs/maintenance.ts';
+export { type MaintenanceVerb, type PlanOptions, type VerbModule } from './jobs/verbs.ts';
+export { planUndo, undoWeek, type UndoPlan, type UndoScope } from './jobs/undo.ts';
+export {
+  startScheduler,
+  type Scheduler,
+  type SchedulerEvent,
+  type SchedulerOptions,
+  type SchedulerResult,
+} from './jobs/scheduler/scheduler.ts';
+export { scheduleOf, type Schedule, type VerbSchedule } from './jobs/scheduler/settings.ts';
+export { type Clock } from './jobs/scheduler/clock.ts';
+export { lastFailures, type MaintenanceFailure, type RunOutcome } from './warehouse/partitions/runs.ts';
+export { type LockMode, type Plan, type Step, type StepLock } from './warehouse/partitions/plan.ts';

@@ -211,6 +211,8 @@ describe('generated sections', () => {
   });
 });
 
+type Schedule = Config['schedule'];
+
 /** A list that is complete and has no more: the compiler refuses this file when a field comes or goes. */
 const allOf = <T>(fields: Record<keyof Required<T>, true>): string[] => Object.keys(fields);
 
@@ -278,6 +280,14 @@ describe('reference', () => {
       retain: true,
       groups: true,
     });
+    const switched = { enabled: true, cron: true } as const;
+    const schedule = {
+      create: allOf<Schedule['create']>(switched),
+      consolidate: allOf<Schedule['consolidate']>({ ...switched, weeks: true, after_months: true }),
+      retain: allOf<Schedule['retain']>(switched),
+      optimize: allOf<Schedule['optimize']>(switched),
+    };
+    const timing = allOf<Omit<Schedule, keyof typeof schedule>>({ poll_seconds: true, jitter_seconds: true });
     const fields = [
       ...warehouse.map((field) => `database.${field}`),
       ...servers.map((field) => `servers.<name>.${field}`),
@@ -285,10 +295,12 @@ describe('reference', () => {
       ...[...transfers, ...snapshots, ...rows].map((field) => `streams.<name>.${field}`),
       ...partition.map((field) => `streams.<name>.partition.${field}`),
       ...sets.map((field) => `partitions.<set>.${field}`),
+      ...Object.entries(schedule).flatMap(([verb, own]) => own.map((field) => `schedule.${verb}.${field}`)),
+      ...timing.map((field) => `schedule.${field}`),
     ];
     const shown = [...readme.matchAll(/^\|.*$/gm)]
       .map(([line]) => line.split('|')[1] ?? '')
-      .flatMap((cell) => [...cell.matchAll(/`((?:database|servers|streams|partitions)\.[^`]+)`/g)])
+      .flatMap((cell) => [...cell.matchAll(/`((?:database|servers|streams|partitions|schedule)\.[^`]+)`/g)])
       .map((match) => match[1] ?? '');
     expect(shown.toSorted()).toEqual([...new Set(fields)].toSorted());
   });
@@ -300,7 +312,7 @@ describe('reference', () => {
       ])
       .concat([...readFileSync(join(ROOT, 'test/seed.ts'), 'utf8').matchAll(/'(PGSTRATA_\w+)'/g)])
       .map((match) => match[1] ?? '')
-      .filter((name) => /^(?:PG|DATABASE_|TEST_)/.test(name));
+      .filter((name) => /^(?:PG|DATABASE_|TEST_|CONSOLIDATION_)/.test(name));
     const section = readme.slice(readme.indexOf('### Environment'), readme.indexOf('### Arrow'));
     const shown = [...section.matchAll(/^\| ((?:`\w+`(?:, )?)+)/gm)].flatMap((match) =>
       [...(match[1] ?? '').matchAll(/\w+/g)].map(([name]) => name),

@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:f25e7919fa6f2f3ffb214947862f1d86be7cb494
+--! Hash: sha1:29a9cd73a21a48e981c1b2b06b743b0eba619d1a
 --! Message: warehouse
 
 -- Table DDL lives only here; functions and views live one per file under sql/ and are included below.
@@ -223,7 +223,10 @@ create table strata.maintenance_runs (
   finished_at timestamptz
 );
 create index maintenance_runs_set_verb on strata.maintenance_runs (set_name, verb, started_at);
+create index maintenance_runs_running on strata.maintenance_runs (run_id) where outcome = 'running';
 comment on table strata.maintenance_runs is 'Journal: every maintenance run with its plan and outcome';
+comment on column strata.maintenance_runs.detail is 'What the run came to: its result, or the kind, SQLSTATE and remedy of its error. due: the due time a scheduled run serves; narrowed: only some weeks were asked for; vanished: its process ended without a word';
+comment on column strata.maintenance_runs.backend_pid is 'The session that is there as long as the run lasts';
 comment on column strata.maintenance_runs.outcome is 'running, done, nothing (the plan was empty), refused (reality differed from the plan), failed, stopped (asked to)';
 
 create table strata.consolidations (

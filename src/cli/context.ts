@@ -2,7 +2,7 @@
 import { resolve } from 'node:path';
 import { sql } from 'kysely';
 import { startEmbedded } from '../db/embedded.ts';
-import { createPool } from '../db/pool.ts';
+import { createPool, type PoolOptions } from '../db/pool.ts';
 import { on, type Pool } from '../db/query.ts';
 import { loadConfig, type Config } from '../runtime/config.ts';
 import { WarehouseError } from '../runtime/errors.ts';
@@ -53,7 +53,11 @@ export const findDatabase = async (config: Config, say: (text: string) => void):
 export const withDatabase = async <T>(
   config: Config,
   work: (pool: Pool, url: string) => Promise<T>,
-  options: { readonly maxConnections?: number; readonly migrated?: boolean } = {},
+  options: {
+    readonly maxConnections?: number;
+    readonly migrated?: boolean;
+    readonly pool?: Pick<PoolOptions, 'applicationName' | 'synchronousCommit'>;
+  } = {},
 ): Promise<T> => {
   const database = await findDatabase(config, (text) => process.stderr.write(`${text}\n`));
   const pool = createPool(database.url, {
@@ -61,6 +65,7 @@ export const withDatabase = async <T>(
     allowPlaintext: config.database.allow_plaintext,
     // Safe: a lost commit takes the stream's position with it, so its rows come again.
     synchronousCommit: 'off',
+    ...options.pool,
   });
   try {
     if (options.migrated !== false) await requireMigrated(pool);

@@ -6,8 +6,11 @@ import { devnetCommand } from './commands/devnet.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { foldCommand } from './commands/fold.ts';
 import { ingestCommand } from './commands/ingest.ts';
+import { maintainCommand } from './commands/maintain.ts';
 import { migrateCommand } from './commands/migrate.ts';
+import { partitionsCommand } from './commands/partitions.ts';
 import { rebuildCommand } from './commands/rebuild.ts';
+import { scheduleCommand } from './commands/schedule.ts';
 import { statusCommand } from './commands/status.ts';
 import { asWarehouseError } from '../db/errors.ts';
 import { verifyCommand } from './commands/verify.ts';
@@ -41,6 +44,9 @@ export const createProgram = (): Command => {
     foldCommand(),
     verifyCommand(),
     rebuildCommand(),
+    maintainCommand(),
+    partitionsCommand(),
+    scheduleCommand(),
     devnetCommand(),
     demoCommand(),
     doctorCommand(),

@@ -7,8 +7,8 @@ export interface ProgressState {
   /** Null where the end is not known. */
   readonly total: number | null;
   readonly unit: string;
-  /** A second count beside the first, such as rows beside blocks. */
-  readonly rows: number;
+  /** A second count beside the first, such as rows beside blocks; null where there are none to count. */
+  readonly rows: number | null;
 }
 
 /** A progress display. */
@@ -36,14 +36,14 @@ export const createProgress = (stream: NodeJS.WriteStream, now: () => number): P
   };
   return {
     update: (state) => {
-      const first = started.get(state.label) ?? { at: now(), done: state.done, rows: state.rows };
+      const first = started.get(state.label) ?? { at: now(), done: state.done, rows: state.rows ?? 0 };
       started.set(state.label, first);
       if (now() - last < interval) return;
       last = now();
       const text = progressLine(
         state,
         state.done - first.done,
-        state.rows - first.rows,
+        (state.rows ?? 0) - first.rows,
         (now() - first.at) / 1000,
       );
       if (!stream.isTTY) {
@@ -70,15 +70,18 @@ export const progressLine = (
   seconds: number,
 ): string => {
   const rate = seconds > 0 ? rowsAdvanced / seconds : 0;
-  const counts = `${state.rows.toLocaleString('en')} rows  ${Math.round(rate).toLocaleString('en')} rows/s`;
+  const counts =
+    state.rows === null
+      ? ''
+      : `  ${state.rows.toLocaleString('en')} rows  ${Math.round(rate).toLocaleString('en')} rows/s`;
   if (state.total === null || state.total <= 0)
-    return `${state.label}  ${state.unit} ${state.done.toLocaleString('en')}  ${counts}`;
+    return `${state.label}  ${state.unit} ${state.done.toLocaleString('en')}${counts}`;
   const share = Math.min(1, Math.max(0, state.done / state.total));
   const filled = Math.round(share * BAR_WIDTH);
   const bar = '█'.repeat(filled) + '░'.repeat(BAR_WIDTH - filled);
   const left = advanced > 0 ? ((state.total - state.done) * seconds) / advanced : Number.NaN;
   const eta = Number.isFinite(left) ? `  ${duration(left)} to go` : '';
-  return `${state.label}  ${bar} ${(share * 100).toFixed(0).padStart(3)} %  ${state.unit} ${state.done.toLocaleString('en')}/${state.total.toLocaleString('en')}  ${counts}${eta}`;
+  return `${state.label}  ${bar} ${(share * 100).toFixed(0).padStart(3)} %  ${state.unit} ${state.done.toLocaleString('en')}/${state.total.toLocaleString('en')}${counts}${eta}`;
 };
 
 /** Seconds as people say them: `8 s`, `3 min 20 s`, `2 h 5 min`. */

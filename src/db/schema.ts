@@ -180,8 +180,10 @@ export interface MaintenanceRuns {
   /** running, done, nothing (the plan was empty), refused (reality differed from the plan), failed, stopped (asked to) */
   outcome: Generated<string>;
   error: string | null;
+  /** What the run came to: its result, or the kind, SQLSTATE and remedy of its error. due: the due time a scheduled run serves; narrowed: only some weeks were asked for; vanished: its process ended without a word */
   detail: Generated<Column<unknown, string>>;
   host: string | null;
+  /** The session that is there as long as the run lasts */
   backend_pid: number | null;
   started_at: Generated<Column<Date, Date | string>>;
   finished_at: Nullable<Column<Date, Date | string>>;

@@ -141,6 +141,30 @@ const policy = z.strictObject({
   groups: groups.optional(),
 });
 
+const cron = z
+  .string()
+  .trim()
+  .regex(/^(\S+\s+){4,5}\S+$/, 'must be a cron expression of five fields, such as 0 2 * * 0');
+const switched = (expression: string) => ({
+  enabled: z.boolean().default(true),
+  cron: cron.default(expression),
+});
+
+const schedule = z.strictObject({
+  create: z.strictObject(switched('15 0 * * *')).prefault({}),
+  consolidate: z
+    .strictObject({
+      ...switched('0 2 * * 0'),
+      weeks: z.int().min(1).max(520).default(5).describe('weeks of one run'),
+      after_months: z.int().min(1).max(1200).optional(),
+    })
+    .prefault({}),
+  retain: z.strictObject(switched('0 3 * * *')).prefault({}),
+  optimize: z.strictObject(switched('0 4 * * *')).prefault({}),
+  poll_seconds: z.number().min(0.1).max(3600).default(10),
+  jitter_seconds: z.number().min(0).max(3600).default(30),
+});
+
 const configSchema = z
   .strictObject({
     database: z
@@ -154,6 +178,7 @@ const configSchema = z
       )
       .default({}),
     partitions: z.record(identifier, policy).default({}),
+    schedule: schedule.prefault({}),
   })
   .superRefine((config, context) => {
     for (const [name, stream] of Object.entries(config.streams)) {
