@@ -1,10 +1,11 @@
 /** Creating weeks ahead under load: the longest stall of a reader and of a writer that loop on the root meanwhile. */
 import { migrate } from '../../src/db/migrate.ts';
 import { createPool } from '../../src/db/pool.ts';
-import type { Client, Pool } from '../../src/db/query.ts';
+import type { Pool } from '../../src/db/query.ts';
 import { runMaintenance } from '../../src/jobs/maintenance.ts';
 import type { BenchOptions } from '../bench.ts';
 import { withScratchServer } from '../scratch.ts';
+import { startLoop, type Seen } from './ensure-loop.ts';
 import { median, result, type BenchResult } from './result.ts';
 
 const WEEKS = 104;
@@ -16,10 +17,7 @@ const FOURTH_SET = `
   create table public.visits (at timestamptz not null, who bytea not null, n bigint) partition by range (at);
   select strata.create_partition_set('visits', 'public.visits', 'at', 'who')`;
 
-/** The root that is read and written, in the present week: a look-up of one key that never changes, a row of another. */
-const READ = `select count(*), sum(delta) from strata.balance_changes
-  where account_address = '\\x0102' and block_time >= '2026-01-05' and block_time < '2026-01-08'`;
-const WRITE = `insert into strata.balance_changes values (int4send($1::int), 1, '2026-01-06', $1::int, 0, 1, 1)`;
+/** What the reader looks up. */
 const ROWS_READ = `insert into strata.balance_changes select '\\x0102', 1, '2026-01-05', n, 0, 1, 1 from generate_series(1, 100) n`;
 
 /** The way that comes to mind: as many weeks in one transaction, each by PARTITION OF, which locks the root ACCESS EXCLUSIVE. */
@@ -38,12 +36,6 @@ const BESIDE = `create table public.beside (like strata.balance_changes includin
 const LEAF_BESIDE = (remainder: number): string =>
   `create table public.beside_${remainder} partition of public.beside for values with (modulus 4, remainder ${remainder})`;
 
-/** What a loop saw. */
-interface Seen {
-  readonly longest_ms: number;
-  readonly statements: number;
-}
-
 /**
  * Yields the longest stall of the reader and of the writer, median of the runs (reference: as many tables made that nobody
  * uses), the naive way against it, and how long the whole takes.
@@ -60,10 +52,10 @@ export async function* ensureBench({ runs, say, only }: BenchOptions): AsyncGene
       const pool = createPool(url);
       await pool.query(FOURTH_SET);
       await ensure(pool, 0);
-      await timed(beside, pool, () => makeBeside(pool));
-      seconds.push(await timed(ours, pool, () => ensure(pool, WEEKS)));
+      await timed(beside, pool, url, () => makeBeside(pool));
+      seconds.push(await timed(ours, pool, url, () => ensure(pool, WEEKS)));
       await dropAhead(pool);
-      await timed(naive, pool, () => pool.query(NAIVE));
+      await timed(naive, pool, url, () => pool.query(NAIVE));
       await pool.end();
       say(
         `ensure run ${run}: ${seconds.at(-1)!.toFixed(1)} s; longest stall of reader and writer: ours ${told(ours)}, tables beside ${told(beside)}, one transaction of PARTITION OF ${told(naive)}`,
@@ -133,49 +125,19 @@ const dropAhead = async (pool: Pool): Promise<void> => {
   for (const { week } of rows) await pool.query(`drop table ${week}`);
 };
 
-/** Runs `work` while a reader and a writer loop on connections of their own; returns its seconds. */
-const timed = async (pairs: Pair[], pool: Pool, work: () => Promise<unknown>): Promise<number> => {
-  const over = new AbortController();
+/** Runs `work` while a reader and a writer loop in processes of their own; returns its seconds. */
+const timed = async (
+  pairs: Pair[],
+  pool: Pool,
+  url: string,
+  work: () => Promise<unknown>,
+): Promise<number> => {
   await pool.query('truncate strata.balance_changes');
   await pool.query(ROWS_READ);
-  let row = 0;
-  const loops = {
-    reader: await startLoop(pool, over.signal, (client) => client.query(READ)),
-    writer: await startLoop(pool, over.signal, (client) => client.query(WRITE, [row++])),
-  };
+  const loops = { reader: await startLoop(url, 'reader'), writer: await startLoop(url, 'writer') };
   const began = performance.now();
-  try {
-    await work();
-  } finally {
-    over.abort();
-  }
+  await work();
   const seconds = (performance.now() - began) / 1000;
-  pairs.push({ reader: await loops.reader.seen, writer: await loops.writer.seen });
+  pairs.push({ reader: await loops.reader.stop(), writer: await loops.writer.stop() });
   return seconds;
-};
-
-/** Repeats a statement until stopped; every one counts, the first excepted, which fills the session's caches. */
-const startLoop = async (
-  pool: Pool,
-  signal: AbortSignal,
-  statement: (client: Client) => Promise<unknown>,
-): Promise<{ readonly seen: Promise<Seen> }> => {
-  const client = await pool.connect();
-  await statement(client);
-  const repeat = async (): Promise<Seen> => {
-    let longest_ms = 0;
-    let statements = 0;
-    try {
-      do {
-        const began = performance.now();
-        await statement(client);
-        longest_ms = Math.max(longest_ms, performance.now() - began);
-        statements++;
-      } while (!signal.aborted);
-    } finally {
-      client.release();
-    }
-    return { longest_ms, statements };
-  };
-  return { seen: repeat() };
 };
