@@ -10,11 +10,12 @@ import { createRows } from '../warehouse/rows.ts';
 import { createSnapshots } from '../warehouse/snapshots.ts';
 import { claimStream } from '../warehouse/stream-state.ts';
 import { createTransfers } from '../warehouse/transfers.ts';
+import { catchUp, type CaughtUp } from './catch-up.ts';
+import { failureOf } from './catch-up-holes.ts';
 import { foldStream } from './fold.ts';
-import { loadBlocks } from './load-blocks.ts';
-import { loadWhole } from './load-whole.ts';
-import { createPipeline, type Pipeline } from './pipeline.ts';
-import type { IngestEnd, IngestOptions, IngestResult } from './run.ts';
+import { loadRest, unlessStopped } from './load-rest.ts';
+import { createPipeline, type Pipeline, type PipelineEvents } from './pipeline.ts';
+import type { IngestOptions, IngestResult } from './run.ts';
 
 export type { IngestEvent, IngestOptions, IngestResult } from './run.ts';
 
@@ -57,33 +58,44 @@ const run = async (options: IngestOptions): Promise<IngestResult> => {
   const { pool, stream, onEvent } = options;
   const dataset = createDataset(options);
   const claim = await claimStream(pool, dataset.definition);
+  const tally: Tally = { rows: 0, quarantined: 0, batches: 0, blocks: 0, reorgs: 0 };
+  const committed = (result: Committed): void => {
+    count(tally, result);
+    onEvent({ kind: 'committed', stream, result });
+  };
+  const reorged: PipelineEvents['reorged'] = (range, rowsErased) => {
+    tally.reorgs++;
+    onEvent({ kind: 'reorg', stream, range, rowsErased });
+  };
+  const { parallel } = options.config;
+  const tools = { claim, createDataset: createDeferred, committed, reorged };
+  const caught =
+    parallel === undefined
+      ? null
+      : await catchUp(options, parallel, tools).catch((thrown: unknown): CaughtUp => ({
+          end: unlessStopped(options)(thrown),
+          failed: [],
+          backfill: null,
+        }));
   if (options.config.load === 'transfers' && options.config.fold === 'live') {
     // What an earlier run left to be folded later must be folded before anything behind it is.
     await foldStream({ pool, stream, signal: options.signal, acrossGaps: true });
   }
   const writer = createBatchWriter(pool, claim, dataset);
-  const tally: Tally = { rows: 0, quarantined: 0, batches: 0, blocks: 0, reorgs: 0 };
   const openPipeline = async (schema: Schema): Promise<Pipeline> => {
     await dataset.prepare(schema);
-    return createPipeline(writer, dataset, options.config.commit_rows, {
-      committed: (result) => {
-        count(tally, result);
-        onEvent({ kind: 'committed', stream, result });
-      },
-      reorged: (range, rowsErased) => {
-        tally.reorgs++;
-        onEvent({ kind: 'reorg', stream, range, rowsErased });
-      },
-    });
+    return createPipeline(writer, dataset, options.config.commit_rows, { committed, reorged });
   };
-  const load = options.serverKind === 'amp' ? loadBlocks : loadWhole;
-  const end = await load(options, openPipeline).catch((thrown: unknown): IngestEnd => {
-    // Stopped before there was anything to finish: no failure.
-    if (options.signal.aborted && thrown instanceof WarehouseError && thrown.kind === 'cancelled')
-      return 'stopped';
-    throw thrown;
-  });
-  return { stream, end, ...tally };
+  const { end, failed } = await loadRest(options, caught, openPipeline);
+  const failure = failureOf(stream, failed);
+  if (failure !== null) throw failure;
+  return { stream, end: end === 'nothing new' && tally.batches > 0 ? 'complete' : end, ...tally };
+};
+
+/** The stream's dataset for loading out of order: balances are folded behind, whatever `fold` says. */
+const createDeferred = (options: IngestOptions): Dataset => {
+  const { config } = options;
+  return createDataset(config.load === 'transfers' ? { ...options, config: { ...config, fold: 'deferred' } } : options);
 };
 
 const count = (tally: Tally, result: Committed): void => {

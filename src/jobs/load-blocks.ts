@@ -5,11 +5,11 @@ import { nextPass, refuseSpan, type Pass } from '../chain/span.ts';
 import { clipMetadata, type BlockWindow } from '../chain/window.ts';
 import { wrapQuery } from '../flight/block-window.ts';
 import type { FlightClient } from '../flight/client.ts';
-import { queryFlight } from '../flight/query.ts';
 import { WarehouseError } from '../runtime/errors.ts';
 import { loadTails } from '../warehouse/stream-state.ts';
 import { readInto, type OpenPipeline } from './read-into.ts';
 import type { IngestEnd, IngestOptions } from './run.ts';
+import { findSynced } from './synced.ts';
 
 type Heads = ReadonlyMap<string, number>;
 type Tails = ReadonlyMap<string, LedgerTail>;
@@ -103,35 +103,6 @@ const isReached = (tails: Tails, heads: Heads | null, { from, to }: BlockWindow)
   });
 };
 
-/** Servers plan such a query in milliseconds; one that says nothing for this long never will. */
-const HEAD_LIMIT_MS = 60_000;
-
-/** Asks for the newest block of each network by a query that gives no rows: its ranges say what is synced. */
-const findHeads = async ({
-  client,
-  config,
-  signal,
-  headLimit_ms = HEAD_LIMIT_MS,
-}: IngestOptions): Promise<Heads> => {
-  const nothing = wrapQuery(config.query, config.block, { from: Number.MAX_SAFE_INTEGER - 1, to: null });
-  const late = AbortSignal.timeout(headLimit_ms);
-  try {
-    for await (const { metadata } of queryFlight(client, nothing, {
-      signal: AbortSignal.any([signal, late]),
-    })) {
-      if (metadata !== null && metadata.ranges.length > 0)
-        return new Map(metadata.ranges.map((range) => [range.network, range.end]));
-    }
-    return new Map();
-  } catch (thrown) {
-    if (!late.aborted || signal.aborted) throw thrown;
-    throw new WarehouseError(
-      'connection',
-      `${client.server} did not say within ${headLimit_ms} ms where its head is`,
-      {
-        remedy:
-          'Check that the server is healthy, or follow the stream with --follow, which need not know the head.',
-      },
-    );
-  }
-};
+/** The newest block of each network. */
+const findHeads = async (options: IngestOptions): Promise<Heads> =>
+  new Map((await findSynced(options)).map(({ network, end }) => [network, end]));

@@ -7,7 +7,7 @@ import { readInto, type OpenPipeline } from './read-into.ts';
 import type { IngestEnd, IngestOptions } from './run.ts';
 
 /** Network name of a source whose server knows of none. */
-const WHOLE_RESULT = 'none';
+export const WHOLE_RESULT = 'none';
 
 /**
  * Loads the result, cut to the window when there is one.

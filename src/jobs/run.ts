@@ -1,9 +1,11 @@
 /** What a run of a stream is: how it is asked for, what it tells meanwhile, and what it comes to. */
+import type { BlockSpan } from '../chain/partitions.ts';
 import type { BlockRange } from '../chain/range.ts';
 import type { BlockWindow } from '../chain/window.ts';
 import type { Pool } from '../db/query.ts';
 import type { FlightClient } from '../flight/client.ts';
 import type { ServerConfig, StreamConfig } from '../runtime/config.ts';
+import type { WarehouseError } from '../runtime/errors.ts';
 import type { Committed } from '../warehouse/batches.ts';
 
 /** What happens during a run, for progress and metrics. */
@@ -15,7 +17,34 @@ export type IngestEvent =
       readonly stream: string;
       readonly range: BlockRange;
       readonly rowsErased: number;
+    }
+  /** What a worker of a catch-up does with the blocks `from` to `to` (exclusive). */
+  | {
+      readonly kind: 'partition';
+      readonly stream: string;
+      readonly network: string;
+      readonly worker: number;
+      readonly from: number;
+      readonly to: number;
+      /** `too large`: given up, to be loaded in pieces. */
+      readonly state: 'loading' | 'loaded' | 'too large' | 'stopped' | 'failed';
+      readonly rows?: number;
+      readonly seconds?: number;
+      readonly error?: WarehouseError;
+    }
+  /** How far the catch-up is: blocks of those that were missing when it began, and rows of the server. */
+  | {
+      readonly kind: 'catch-up';
+      readonly stream: string;
+      readonly network: string;
+      readonly done: number;
+      readonly total: number;
+      readonly rows: number;
+      readonly workers: number;
     };
+
+/** Decides whether a partition that failed is loaded again. */
+export type PartitionRetry = <T>(load: () => Promise<T>, span: BlockSpan) => Promise<T>;
 
 /** How to run a stream. */
 export interface IngestOptions {
@@ -35,6 +64,10 @@ export interface IngestOptions {
   readonly onEvent: (event: IngestEvent) => void;
   /** Longest wait for a server to say where its head is, in milliseconds; one minute. */
   readonly headLimit_ms?: number;
+  /** Connections of the pool that this run may use, three at least; all of them. */
+  readonly connections?: number;
+  /** Runs the load of one partition, and may run it again after a failure; each time it begins anew. */
+  readonly retry?: PartitionRetry;
 }
 
 /** Why a run ended. */

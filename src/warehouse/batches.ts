@@ -2,7 +2,7 @@
 import { batchId } from '../chain/batch-id.ts';
 import type { BlockRange } from '../chain/range.ts';
 import { beginTransaction, type Transaction } from '../db/transaction.ts';
-import type { Pool } from '../db/query.ts';
+import type { Client, Pool } from '../db/query.ts';
 import type { Dataset, LoadBuffer, RangePlace, SettledEntry } from './datasets.ts';
 import {
   holdClaim,
@@ -35,8 +35,16 @@ export interface BatchWriter {
   abandon(): Promise<void>;
 }
 
+/** Looks at a range whose ledger row is written, before it is committed; what it throws takes everything back. */
+export type RangeCheck = (client: Client, sourceId: number, range: BlockRange) => Promise<void>;
+
 /** A writer for the holder of `claim`. */
-export const createBatchWriter = (pool: Pool, claim: StreamClaim, dataset: Dataset): BatchWriter => {
+export const createBatchWriter = (
+  pool: Pool,
+  claim: StreamClaim,
+  dataset: Dataset,
+  check?: RangeCheck,
+): BatchWriter => {
   const sources = new Map<string, number>();
   let transaction: Transaction | null = null;
 
@@ -85,6 +93,7 @@ export const createBatchWriter = (pool: Pool, claim: StreamClaim, dataset: Datas
       for (const [network, ofNetwork] of Map.groupBy(entries, (entry) => entry.range.network)) {
         const source = await sourceId(network);
         await recordRanges(client, source, ofNetwork);
+        for (const { range } of ofNetwork) await check?.(client, source, range);
         settled.push(...ofNetwork.map(({ range }) => ({ sourceId: source, range })));
       }
       await dataset.settle(client, settled);

@@ -57,6 +57,7 @@ export interface LoadRequest {
   readonly now?: Date;
   readonly flight?: Partial<FlightOptions>;
   readonly onEvent?: (event: IngestEvent) => void;
+  readonly retry?: IngestOptions['retry'];
 }
 
 /** Runs one stream to its end. */
@@ -76,6 +77,7 @@ export const load = async (request: LoadRequest): Promise<IngestResult> => {
       signal: request.signal ?? new AbortController().signal,
       now: request.now ?? new Date(),
       onEvent: request.onEvent ?? (() => undefined),
+      ...(request.retry === undefined ? {} : { retry: request.retry }),
     });
   } finally {
     client.close();

@@ -1,0 +1,111 @@
+/** What of a span of blocks the ledger does not have, and whether what is committed beside a new range is of the same chain. */
+import { sql } from 'kysely';
+import type { BlockRange } from '../chain/range.ts';
+import { on, type Client, type Pool } from '../db/query.ts';
+import { WarehouseError } from '../runtime/errors.ts';
+
+/** Blocks `from` (inclusive) to `to` (exclusive) that are not loaded. */
+export interface LedgerHole {
+  readonly from: number;
+  readonly to: number;
+  /** Hash of the block before it, where that is loaded and its hash is known. */
+  readonly hashBefore: string | null;
+}
+
+/**
+ * The holes of one network between blocks `from` (inclusive) and `to` (exclusive), lowest first. A range is compared with how
+ * far all before it reach, for one may lie inside another.
+ */
+export const ledgerHoles = async (
+  pool: Pool,
+  stream: string,
+  network: string,
+  { from, to }: { readonly from: number; readonly to: number },
+): Promise<LedgerHole[]> => {
+  const { rows } = await sql<LedgerHole>`
+    with source as (
+      select src.source_id from strata.sources src where src.stream = ${stream} and src.network = ${network}
+    ), held as (
+      select b.start_block, max(b.end_block) over (order by b.start_block rows between unbounded preceding and 1 preceding) + 1 as reached
+        from strata.stream_batches b join source using (source_id)
+       where b.end_block >= ${from} and b.start_block < ${to}
+      union all
+      -- The end of the span closes its last hole.
+      select ${to}::bigint, (select max(b.end_block) + 1 from strata.stream_batches b join source using (source_id)
+                              where b.end_block >= ${from} and b.start_block < ${to})
+    ), holes as (
+      select greatest(coalesce(h.reached, ${from}), ${from}) as from_block, h.start_block as to_block from held h
+    )
+    select h.from_block as "from", h.to_block as "to", b.hash as "hashBefore"
+      from holes h
+      left join (strata.stream_batches b join source using (source_id)) on b.end_block = h.from_block - 1
+     where h.to_block > h.from_block order by 1`.execute(on(pool));
+  return rows;
+};
+
+/** Where the ledger of a network begins and ends. */
+export interface LedgerEnds {
+  readonly first: number;
+  readonly last: number;
+  /** Hash of block `last`, where it is known. */
+  readonly hash: string | null;
+}
+
+/** The ends of what is loaded of one network; null when nothing is. */
+export const ledgerEnds = async (
+  pool: Pool,
+  stream: string,
+  network: string,
+): Promise<LedgerEnds | null> => {
+  const { rows } = await sql<LedgerEnds>`
+    select first.start_block as "first", last.end_block as "last", last.hash
+      from strata.sources src
+      cross join lateral (select b.start_block from strata.stream_batches b where b.source_id = src.source_id order by b.start_block limit 1) first
+      cross join lateral (select b.end_block, b.hash from strata.stream_batches b where b.source_id = src.source_id order by b.start_block desc limit 1) last
+     where src.stream = ${stream} and src.network = ${network}`.execute(on(pool));
+  return rows[0] ?? null;
+};
+
+/**
+ * Refuses a range, whose ledger row is written already, beside ranges that overlap it or are of another fork: the parent that one
+ * names is not the block the other ends in. Hashes the server did not give prove nothing. Until the transaction ends no neighbour
+ * can be committed unseen.
+ *
+ * @throws WarehouseError `conflict` for an overlap, `protocol` for another fork
+ */
+export const requireNeighbours = async (
+  client: Client,
+  sourceId: number,
+  range: BlockRange,
+): Promise<void> => {
+  const { network, start, end, hash, prevHash } = range;
+  await sql`select pg_advisory_xact_lock(hashtextextended('pgstrata ledger ' || ${sourceId}::text, 0))`.execute(
+    on(client),
+  );
+  const { rows } = await sql<{ overlaps: boolean; at: number; parent: string; before: string }>`
+    select b.start_block <= ${end} and b.end_block >= ${start} as overlaps,
+           case when b.end_block < ${start} then b.end_block else ${end} end as at,
+           case when b.end_block < ${start} then ${prevHash} else b.prev_hash end as parent,
+           case when b.end_block < ${start} then b.hash else ${hash} end as before
+      from strata.stream_batches b
+     where b.source_id = ${sourceId} and b.start_block <> ${start}
+       and b.start_block <= ${end} + 1 and b.end_block >= ${start} - 1`.execute(on(client));
+  if (rows.some((row) => row.overlaps)) {
+    throw new WarehouseError('conflict', `part of the blocks ${start}–${end} was loaded meanwhile`, {
+      network,
+      block: start,
+      remedy: 'Nothing of them was committed. Start again: what is loaded is left out.',
+    });
+  }
+  const forked = rows.find(({ parent, before }) => parent !== null && before !== null && before !== '' && parent !== before);
+  if (forked === undefined) return;
+  throw new WarehouseError(
+    'protocol',
+    `blocks ${start}–${end} do not join what is loaded: block ${forked.at} is ${forked.before} on one side, ${forked.parent} on the other`,
+    {
+      network,
+      block: forked.at,
+      remedy: 'The chain forked further back than `parallel.reorg_buffer`: raise it, and load the stream under a new name.',
+    },
+  );
+};
