@@ -4,6 +4,7 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['test/interop/**/*.test.ts'],
+    globalSetup: ['test/postgres.ts'],
     testTimeout: 60_000,
     // The first run creates a Python environment and builds a Go server.
     hookTimeout: 600_000,

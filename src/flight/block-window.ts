@@ -1,11 +1,14 @@
 /** Cuts a user's query to a span of blocks by wrapping it; the text itself is never rewritten. */
 
 import type { BlockWindow } from '../chain/window.ts';
+import { WarehouseError } from '../runtime/errors.ts';
+import { soleStatement } from '../runtime/query-text.ts';
 
 /**
  * `query` limited to the blocks of `window`.
  *
  * @param column name of the block column as the query gives it out.
+ * @throws WarehouseError `config` for text that is not one statement.
  */
 export const wrapQuery = (query: string, column: string, window: BlockWindow): string => {
   const bounds = [
@@ -13,7 +16,12 @@ export const wrapQuery = (query: string, column: string, window: BlockWindow): s
     ...(window.to === null ? [] : [`${column} < ${window.to}`]),
   ];
   if (bounds.length === 0) return query;
-  // A trailing comment must not swallow the closing bracket, nor a semicolon end the statement.
-  const inner = query.trim().replace(/;\s*$/, '');
-  return `WITH strata_partition AS (SELECT * FROM (${inner}\n) AS q WHERE ${bounds.join(' AND ')}) SELECT * FROM strata_partition`;
+  // What comes behind the statement stays outside: a comment would swallow the closing bracket, a semicolon end it all.
+  const inner = soleStatement(query);
+  if (inner === null) {
+    throw new WarehouseError('config', 'the query is not one statement', {
+      remedy: 'Give a single SELECT under `query`, without another statement behind a semicolon.',
+    });
+  }
+  return `WITH strata_partition AS (SELECT * FROM (${inner}) AS q WHERE ${bounds.join(' AND ')}) SELECT * FROM strata_partition`;
 };

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { parseDocument } from 'yaml';
 import { z } from 'zod';
 import { WarehouseError, messageOf } from './errors.ts';
+import { endsInSettings, soleStatement } from './query-text.ts';
 
 const identifier = z
   .string()
@@ -22,9 +23,10 @@ const query = z
   .trim()
   .min(1, 'must not be empty')
   .refine(
-    (sql) => !/\bSETTINGS\b[^;]*;?\s*$/i.test(sql),
+    (sql) => !endsInSettings(sql),
     'must not end in SETTINGS: pgstrata chooses between stream and batch itself',
-  );
+  )
+  .refine((sql) => soleStatement(sql) !== null, 'must be one statement, without a comment inside a comment');
 
 /** A set's name takes up to 39 of the 51 bytes that a week's date leaves; strata.check_groups() knows the rest of the rule. */
 const groups = z.record(
