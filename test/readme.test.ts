@@ -34,6 +34,7 @@ import type {
   SnapshotsConfig,
   TransfersConfig,
 } from '../src/runtime/config.ts';
+import type { ParallelConfig } from '../src/runtime/parallel-config.ts';
 import { useDatabase } from './database.ts';
 import { load, type Settings } from './jobs/loading.ts';
 
@@ -240,7 +241,7 @@ describe('reference', () => {
       key: true,
       server_name: true,
     });
-    const transfers = allOf<TransfersConfig>({
+    const transfers = allOf<Omit<TransfersConfig, 'parallel'>>({
       ...STREAM_FIELDS,
       standard: true,
       time: true,
@@ -251,7 +252,7 @@ describe('reference', () => {
       ordinal: true,
       rules: true,
     });
-    const snapshots = allOf<SnapshotsConfig>({
+    const snapshots = allOf<Omit<SnapshotsConfig, 'parallel'>>({
       ...STREAM_FIELDS,
       standard: true,
       time: true,
@@ -263,7 +264,19 @@ describe('reference', () => {
       grain: true,
       only_changes: true,
     });
-    const rows = allOf<Omit<RowsConfig, 'partition'>>({ ...STREAM_FIELDS, table: true, columns: true });
+    const rows = allOf<Omit<RowsConfig, 'partition' | 'parallel'>>({
+      ...STREAM_FIELDS,
+      table: true,
+      columns: true,
+    });
+    const parallel = allOf<ParallelConfig>({
+      workers: true,
+      partitions: true,
+      partition_blocks: true,
+      target_rows: true,
+      reorg_buffer: true,
+      stop_on_error: true,
+    });
     const partition = allOf<NonNullable<RowsConfig['partition']>>({
       time: true,
       hash: true,
@@ -293,6 +306,7 @@ describe('reference', () => {
       ...servers.map((field) => `servers.<name>.${field}`),
       ...tls.map((field) => `servers.<name>.tls.${field}`),
       ...[...transfers, ...snapshots, ...rows].map((field) => `streams.<name>.${field}`),
+      ...parallel.map((field) => `streams.<name>.parallel.${field}`),
       ...partition.map((field) => `streams.<name>.partition.${field}`),
       ...sets.map((field) => `partitions.<set>.${field}`),
       ...Object.entries(schedule).flatMap(([verb, own]) => own.map((field) => `schedule.${verb}.${field}`)),

@@ -51,7 +51,7 @@ const SPLIT = 8;
 export const lengthOf = ({ from, to }: BlockSpan): number => to - from;
 
 /** Blocks of all spans. */
-export const blocksOf = (spans: readonly BlockSpan[]): number =>
+const blocksOf = (spans: readonly BlockSpan[]): number =>
   spans.reduce((sum, span) => sum + lengthOf(span), 0);
 
 /** A plan that loads these holes. */
@@ -118,8 +118,7 @@ export const rowsToSplitAt = ({ rule }: PartitionPlan, partition: BlockSpan): nu
 /** The plan that loads a partition again, in smaller pieces: `rows` came of it before it was given up. */
 export const splitPartition = (plan: PartitionPlan, partition: BlockSpan, rows: number): PartitionPlan => ({
   ...noteRows(plan, partition, rows),
-  open: [
-    ...plan.open,
-    { ...partition, most: Math.max(1, Math.floor(lengthOf(partition) / SPLIT)) },
-  ].toSorted((a, b) => a.from - b.from),
+  open: [...plan.open, { ...partition, most: Math.max(1, Math.floor(lengthOf(partition) / SPLIT)) }].toSorted(
+    (a, b) => a.from - b.from,
+  ),
 });

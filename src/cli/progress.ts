@@ -9,6 +9,8 @@ export interface ProgressState {
   readonly unit: string;
   /** A second count beside the first, such as rows beside blocks; null where there are none to count. */
   readonly rows: number | null;
+  /** What each worker is at; left out where there is but one. */
+  readonly notes?: readonly string[];
 }
 
 /** A progress display. */
@@ -81,7 +83,8 @@ export const progressLine = (
   const bar = '█'.repeat(filled) + '░'.repeat(BAR_WIDTH - filled);
   const left = advanced > 0 ? ((state.total - state.done) * seconds) / advanced : Number.NaN;
   const eta = Number.isFinite(left) ? `  ${duration(left)} to go` : '';
-  return `${state.label}  ${bar} ${(share * 100).toFixed(0).padStart(3)} %  ${state.unit} ${state.done.toLocaleString('en')}/${state.total.toLocaleString('en')}${counts}${eta}`;
+  const notes = (state.notes ?? []).map((note) => `  [${note}]`).join('');
+  return `${state.label}  ${bar} ${(share * 100).toFixed(0).padStart(3)} %  ${state.unit} ${state.done.toLocaleString('en')}/${state.total.toLocaleString('en')}${counts}${eta}${notes}`;
 };
 
 /** Seconds as people say them: `8 s`, `3 min 20 s`, `2 h 5 min`. */

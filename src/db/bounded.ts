@@ -29,13 +29,16 @@ export const boundedPool = (pool: Pool, most: number): BoundedView => {
     if (out.delete(client)) giveBack();
   };
   pool.on('release', onBack);
-  const turn = (): Promise<void> => {
-    if (free === 0) return new Promise((resolve) => waiting.push(resolve));
+  const whenFree = (go: () => void): void => {
+    if (free === 0) {
+      waiting.push(go);
+      return;
+    }
     free--;
-    return Promise.resolve();
+    go();
   };
   const lend = async (): Promise<PoolClient> => {
-    await turn();
+    await new Promise<void>((resolve) => whenFree(resolve));
     try {
       const client = await pool.connect();
       out.add(client);
@@ -48,9 +51,12 @@ export const boundedPool = (pool: Pool, most: number): BoundedView => {
   // pool.query() borrows by callback from its own `connect`, so the view's is used by it too.
   const connect = (callback?: Callback): Promise<PoolClient> | undefined => {
     if (callback === undefined) return lend();
-    lend().then(
-      (client) => callback(undefined, client, () => client.release()),
-      (error: unknown) => callback(error as Error, undefined, () => undefined),
+    whenFree(() =>
+      pool.connect((error, client, done) => {
+        if (client === undefined) giveBack();
+        else out.add(client);
+        callback(error, client, done);
+      }),
     );
     return undefined;
   };

@@ -40,6 +40,8 @@ export interface DevnetOptions<C extends Chain = Chain> {
   readonly rowsPerMessage?: number | undefined;
   /** Share (0 to 1) of messages with an empty keep-alive batch before them; default 0. */
   readonly keepAliveRate?: number | undefined;
+  /** Wait before each call is answered, in milliseconds, as of a server far away; default 0. */
+  readonly latency_ms?: number | undefined;
   /** Whether GetFlightInfo tells the schema; default true. */
   readonly schemaInInfo?: boolean | undefined;
   readonly preload?: readonly Preload[] | undefined;
@@ -203,6 +205,7 @@ const createHandlers = (
   const { chain, microbatchBlocks = MAX_MICROBATCH_BLOCKS, keepAliveRate = 0, schemaInInfo = true } = options;
   return {
     token: options.token ?? null,
+    latency_ms: options.latency_ms ?? 0,
     info: (request) => {
       const { query, encoder } = compile(request.sql);
       const ticket = Buffer.from(JSON.stringify(ticketFor(chain, query, request)));

@@ -1,4 +1,5 @@
 /** The Flight service of a devnet: GetFlightInfo and DoGet over gRPC, nothing else, as Amp servers have it. */
+import { setTimeout as delay } from 'node:timers/promises';
 import { Server, ServerCredentials, status } from '@grpc/grpc-js';
 import type { Metadata, ServerUnaryCall, ServerWritableStream, sendUnaryData } from '@grpc/grpc-js';
 import { WarehouseError, messageOf } from '../runtime/errors.ts';
@@ -21,6 +22,8 @@ export interface InfoRequest {
 /** What the gRPC side needs to know of the devnet. */
 export interface ServiceHandlers {
   readonly token: string | null;
+  /** How long every call waits before it is answered, in milliseconds. */
+  readonly latency_ms: number;
   /** Schema (encapsulated IPC message, may be empty) and ticket for a query. */
   readonly info: (request: InfoRequest) => { readonly schema: Uint8Array; readonly ticket: Uint8Array };
   /** The messages for a ticket; stops when the signal aborts. */
@@ -106,6 +109,10 @@ const sendAll = async (
   await previous;
 };
 
+/** Comes when an answer may begin. */
+const later = ({ latency_ms }: ServiceHandlers): Promise<void> =>
+  latency_ms === 0 ? Promise.resolve() : delay(latency_ms);
+
 const answerGet = async (handlers: ServiceHandlers, call: GetCall, stopping: AbortSignal): Promise<void> => {
   const gone = new AbortController();
   const signal = AbortSignal.any([gone.signal, stopping]);
@@ -118,6 +125,7 @@ const answerGet = async (handlers: ServiceHandlers, call: GetCall, stopping: Abo
   call.on('close', () => gone.abort());
   try {
     authorise(call.metadata, handlers.token);
+    await later(handlers);
     const before = handlers.onGet(fail, signal);
     await sendAll(call, handlers.get(decodeTicket(call.request), signal), before, signal);
     if (stopping.aborted) call.emit('error', { code: status.UNAVAILABLE, details: 'the devnet is stopping' });
@@ -162,11 +170,9 @@ export const createService = (handlers: ServiceHandlers, stopping: AbortSignal):
     { getFlightInfo: method(GET_FLIGHT_INFO, false), doGet: method(DO_GET, true) },
     {
       getFlightInfo: (call: ServerUnaryCall<Buffer, Buffer>, reply: sendUnaryData<Buffer>) => {
-        try {
-          reply(null, answerInfo(handlers, call));
-        } catch (error) {
-          reply(failureOf(error));
-        }
+        later(handlers)
+          .then(() => reply(null, answerInfo(handlers, call)))
+          .catch((error: unknown) => reply(failureOf(error)));
       },
       doGet: (call: GetCall) => void answerGet(handlers, call, stopping),
     },

@@ -164,4 +164,3 @@ export const runCrew = async (options: CrewOptions): Promise<CrewResult> => {
   while (busy.size > 0) await Promise.race(busy.values());
   return { failed, fatal };
 };
-

@@ -1,6 +1,6 @@
 /** Fills the holes of a span: cuts them into partitions, has a crew load them, and folds behind. */
 import { planPartitions, type BlockSpan, type PartitionRule } from '../chain/partitions.ts';
-import type { ParallelConfig } from '../runtime/config.ts';
+import type { ParallelConfig } from '../runtime/parallel-config.ts';
 import { withDetail, WarehouseError } from '../runtime/errors.ts';
 import type { Committed } from '../warehouse/batches.ts';
 import type { Dataset } from '../warehouse/datasets.ts';
@@ -36,7 +36,7 @@ export interface CatchUp {
 }
 
 /** Most workers that are tuned to, unless a number is given. */
-const AUTO_WORKERS_MAX = 8;
+export const AUTO_WORKERS_MAX = 8;
 /** Rows that all workers together write at once, and what one of them does at least: memory holds some three times as many. */
 const PART_ROWS = 200_000;
 const PART_ROWS_MIN = 16_384;
@@ -61,7 +61,11 @@ export const openLoader = (run: CatchUp, workers: number, inTurn = createTurns()
   });
 };
 
-const ruleOf = ({ partitions, partition_blocks: blocks, target_rows: rows }: ParallelConfig): PartitionRule => {
+const ruleOf = ({
+  partitions,
+  partition_blocks: blocks,
+  target_rows: rows,
+}: ParallelConfig): PartitionRule => {
   if (partitions !== undefined) return { kind: 'partitions', partitions };
   return blocks !== undefined ? { kind: 'blocks', blocks } : { kind: 'rows', rows: rows ?? TARGET_ROWS };
 };
@@ -100,7 +104,10 @@ export const fillHoles = async (run: CatchUp, span: BlockSpan): Promise<readonly
       first: begins ? Math.min(FIRST_BLOCKS_MAX, Math.ceil(plan.total * FIRST_SHARE)) : null,
       stopOnError: parallel.stop_on_error,
       signal,
-      load: partitionLoader({ ...run, options: { ...options, signal }, tools: { ...run.tools, committed } }, workers),
+      load: partitionLoader(
+        { ...run, options: { ...options, signal }, tools: { ...run.tools, committed } },
+        workers,
+      ),
       onEvent: crewReporter(options, network),
       now: () => performance.now(),
     });

@@ -2,6 +2,7 @@
 import type { Schema } from 'apache-arrow';
 import { boundedPool } from '../db/bounded.ts';
 import type { Pool } from '../db/query.ts';
+import { WORKERS_MAX } from '../runtime/parallel-config.ts';
 import { createBatchWriter, type BatchWriter } from '../warehouse/batches.ts';
 import type { Dataset, LoadBuffer } from '../warehouse/datasets.ts';
 import { requireNeighbours } from '../warehouse/ledger-holes.ts';
@@ -16,9 +17,6 @@ export interface ConnectionShare {
   /** Whether the fold has one of its own; if not, it takes turns with what workers do beside their transactions. */
   readonly foldApart: boolean;
 }
-
-/** Most workers that are ever tuned to: behind it is the server's or PostgreSQL's limit, never ours. */
-const WORKERS_MAX = 64;
 
 /**
  * Shares out `connections`: one holds the stream's lock, one is for what workers do beside their transactions, such as new weeks,

@@ -97,13 +97,15 @@ const announcedCoverage = ({ client, span, network }: PartitionLoad): Coverage =
       ...detail,
       network,
       block: span.from,
-      remedy: 'Nothing of the partition was committed. Start again; if it comes again, report it to the operator of the server.',
+      remedy:
+        'Nothing of the partition was committed. Start again; if it comes again, report it to the operator of the server.',
     });
   return {
     take: (metadata, rows) => {
       if (metadata === null && rows === 0) return null;
       if (metadata === null) throw wrong('sends rows without block ranges');
-      if (metadata.ranges.length === 0) throw wrong('has nothing synced any more', { grpcStatus: 'UNAVAILABLE' });
+      if (metadata.ranges.length === 0)
+        throw wrong('has nothing synced any more', { grpcStatus: 'UNAVAILABLE' });
       if (metadata.ranges.some((announced) => announced.network !== network) || metadata.ranges.length > 1)
         throw wrong(`answers with other networks than ${network}`);
       const clipped = clipMetadata(metadata, span);
@@ -125,7 +127,9 @@ const announcedCoverage = ({ client, span, network }: PartitionLoad): Coverage =
         throw wrong(`has not synced blocks ${span.from}–${span.to - 1}`, { grpcStatus: 'UNAVAILABLE' });
       }
       if (first.start !== span.from || (span.to !== null && last.end !== span.to - 1)) {
-        throw wrong(`has synced only blocks ${first.start}–${last.end} of the partition`, { grpcStatus: 'UNAVAILABLE' });
+        throw wrong(`has synced only blocks ${first.start}–${last.end} of the partition`, {
+          grpcStatus: 'UNAVAILABLE',
+        });
       }
       return range;
     },

@@ -20,7 +20,12 @@ export const crewReporter = (
     onEvent(
       outcome.kind === 'failed'
         ? { ...partition, state: 'failed', seconds, error: asWarehouseError(outcome.error, { stream }) }
-        : { ...partition, state: outcome.kind, seconds, ...('rows' in outcome ? { rows: outcome.rows } : {}) },
+        : {
+            ...partition,
+            state: outcome.kind,
+            seconds,
+            ...('rows' in outcome ? { rows: outcome.rows } : {}),
+          },
     );
     onEvent({ kind: 'catch-up', stream, network, done, total, rows, workers });
   };

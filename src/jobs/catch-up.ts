@@ -12,8 +12,7 @@
  */
 import type { BlockSpan } from '../chain/partitions.ts';
 import type { BlockRange } from '../chain/range.ts';
-import type { BlockWindow } from '../chain/window.ts';
-import type { ParallelConfig } from '../runtime/config.ts';
+import type { ParallelConfig } from '../runtime/parallel-config.ts';
 import { ledgerEnds, ledgerHoles, type LedgerEnds } from '../warehouse/ledger-holes.ts';
 import type { FailedPartition } from './catch-up-crew.ts';
 import { fillHoles, openLoader, type CatchUp, type CatchUpTools } from './catch-up-holes.ts';
@@ -86,7 +85,7 @@ const withPools = async <T>(
 const loadHistory = async (run: CatchUp, firstHead: BlockRange): Promise<CaughtUp> => {
   const { options, parallel, pools, network } = run;
   const { stream, window, signal } = options;
-  for (let head = firstHead; ; ) {
+  for (let head = firstHead; ;) {
     options.onEvent({ kind: 'head', stream, network, block: head.end });
     const ends = await ledgerEnds(pools.beside, stream, network);
     const from = Math.max(window.from ?? ends?.first ?? 0, head.start);
@@ -98,12 +97,20 @@ const loadHistory = async (run: CatchUp, firstHead: BlockRange): Promise<CaughtU
     if (settled === window.to) return { end: 'complete', failed, backfill: null };
     // The chain has grown meanwhile: what is far enough from its head now is loaded in parallel, too.
     const [now] = await findSynced(options);
-    if (now !== undefined && now.end - head.end > NEAR_BLOCKS + parallel.reorg_buffer && failed.length === 0) {
+    if (
+      now !== undefined &&
+      now.end - head.end > NEAR_BLOCKS + parallel.reorg_buffer &&
+      failed.length === 0
+    ) {
       head = now;
       continue;
     }
     await replaceBuffer(run, settled);
-    return { end: 'go on', failed, backfill: failed.length === 0 ? null : backfillOf(run, { from, to: settled }) };
+    return {
+      end: 'go on',
+      failed,
+      backfill: failed.length === 0 ? null : backfillOf(run, { from, to: settled }),
+    };
   }
 };
 

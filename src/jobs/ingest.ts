@@ -95,7 +95,9 @@ const run = async (options: IngestOptions): Promise<IngestResult> => {
 /** The stream's dataset for loading out of order: balances are folded behind, whatever `fold` says. */
 const createDeferred = (options: IngestOptions): Dataset => {
   const { config } = options;
-  return createDataset(config.load === 'transfers' ? { ...options, config: { ...config, fold: 'deferred' } } : options);
+  return createDataset(
+    config.load === 'transfers' ? { ...options, config: { ...config, fold: 'deferred' } } : options,
+  );
 };
 
 const count = (tally: Tally, result: Committed): void => {

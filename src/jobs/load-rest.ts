@@ -25,7 +25,8 @@ export const loadRest = async (
   openPipeline: OpenPipeline,
 ): Promise<Rest> => {
   const load = options.serverKind === 'amp' ? loadBlocks : loadWhole;
-  if (caught === null) return { end: await load(options, openPipeline).catch(unlessStopped(options)), failed: [] };
+  if (caught === null)
+    return { end: await load(options, openPipeline).catch(unlessStopped(options)), failed: [] };
   const { end, failed, backfill } = caught;
   if (end !== 'go on') return { end: end === 'complete' ? 'nothing new' : end, failed };
   const behind = { ...options, window: { from: null, to: options.window.to } };
@@ -38,7 +39,9 @@ export const loadRest = async (
     throw thrown;
   };
   const [live, holes] = await Promise.allSettled([
-    load({ ...behind, signal }, openPipeline).catch(unlessStopped({ signal })).catch(endsBoth),
+    load({ ...behind, signal }, openPipeline)
+      .catch(unlessStopped({ signal }))
+      .catch(endsBoth),
     backfill({ ...options, signal }).catch(endsBoth),
   ]);
   if (live.status === 'rejected') throw live.reason;

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { parseDocument } from 'yaml';
 import { z } from 'zod';
 import { WarehouseError, messageOf } from './errors.ts';
+import { parallelSchema } from './parallel-config.ts';
 import { endsInSettings, soleStatement } from './query-text.ts';
 
 const identifier = z
@@ -37,27 +38,9 @@ const groups = z.record(
 const commitRows = (rows: number) =>
   z.int().min(1).max(5_000_000).default(rows).describe('rows of the target after which a commit is due');
 
-const parallel = z
-  .strictObject({
-    workers: z
-      .union([z.int().min(1).max(64), z.literal('auto')])
-      .default('auto')
-      .describe('auto: as many as make it faster'),
-    partitions: z.int().min(1).max(10_000_000).optional(),
-    partition_blocks: z.int().min(1).max(10_000_000).optional(),
-    target_rows: z.int().min(1).max(100_000_000).optional(),
-    reorg_buffer: z.int().min(0).max(1_000_000).default(200).describe('newest blocks, loaded last'),
-    stop_on_error: z.boolean().default(true),
-  })
-  .refine(
-    ({ partitions, partition_blocks: blocks, target_rows: rows }) =>
-      [partitions, blocks, rows].filter((size) => size !== undefined).length <= 1,
-    { message: 'must have one of partitions, partition_blocks and target_rows' },
-  );
-
 const streamBase = {
   server: z.string(),
-  parallel: parallel.optional().describe('history in partitions, several at once'),
+  parallel: parallelSchema.optional().describe('history in partitions, several at once'),
   query,
   block: identifier.default('_block_num').describe('column that holds the block number'),
   network_column: identifier
@@ -225,8 +208,6 @@ export type TransfersConfig = Extract<StreamConfig, { load: 'transfers' }>;
 export type SnapshotsConfig = Extract<StreamConfig, { load: 'snapshots' }>;
 /** A stream whose rows go into a table as they are. */
 export type RowsConfig = Extract<StreamConfig, { load: 'rows' }>;
-/** How a stream's history is loaded by several workers. */
-export type ParallelConfig = NonNullable<StreamConfig['parallel']>;
 /** How one partition set is cut, kept and consolidated; absent fields stay as the database has them. */
 export type PartitionPolicy = Config['partitions'][string];
 

@@ -52,11 +52,7 @@ export interface LedgerEnds {
 }
 
 /** The ends of what is loaded of one network; null when nothing is. */
-export const ledgerEnds = async (
-  pool: Pool,
-  stream: string,
-  network: string,
-): Promise<LedgerEnds | null> => {
+export const ledgerEnds = async (pool: Pool, stream: string, network: string): Promise<LedgerEnds | null> => {
   const { rows } = await sql<LedgerEnds>`
     select first.start_block as "first", last.end_block as "last", last.hash
       from strata.sources src
@@ -68,8 +64,7 @@ export const ledgerEnds = async (
 
 /**
  * Refuses a range, whose ledger row is written already, beside ranges that overlap it or are of another fork: the parent that one
- * names is not the block the other ends in. Hashes the server did not give prove nothing. Until the transaction ends no neighbour
- * can be committed unseen.
+ * names is not the block the other ends in. Hashes the server did not give prove nothing.
  *
  * @throws WarehouseError `conflict` for an overlap, `protocol` for another fork
  */
@@ -79,9 +74,12 @@ export const requireNeighbours = async (
   range: BlockRange,
 ): Promise<void> => {
   const { network, start, end, hash, prevHash } = range;
-  await sql`select pg_advisory_xact_lock(hashtextextended('pgstrata ledger ' || ${sourceId}::text, 0))`.execute(
-    on(client),
-  );
+  if (hash !== '' || prevHash !== null) {
+    // Two neighbours that are committed at one moment must not both find nobody there.
+    await sql`select pg_advisory_xact_lock(hashtextextended('pgstrata ledger ' || ${sourceId}::text, 0))`.execute(
+      on(client),
+    );
+  }
   const { rows } = await sql<{ overlaps: boolean; at: number; parent: string; before: string }>`
     select b.start_block <= ${end} and b.end_block >= ${start} as overlaps,
            case when b.end_block < ${start} then b.end_block else ${end} end as at,
@@ -97,7 +95,9 @@ export const requireNeighbours = async (
       remedy: 'Nothing of them was committed. Start again: what is loaded is left out.',
     });
   }
-  const forked = rows.find(({ parent, before }) => parent !== null && before !== null && before !== '' && parent !== before);
+  const forked = rows.find(
+    ({ parent, before }) => parent !== null && before !== null && before !== '' && parent !== before,
+  );
   if (forked === undefined) return;
   throw new WarehouseError(
     'protocol',
@@ -105,7 +105,8 @@ export const requireNeighbours = async (
     {
       network,
       block: forked.at,
-      remedy: 'The chain forked further back than `parallel.reorg_buffer`: raise it, and load the stream under a new name.',
+      remedy:
+        'The chain forked further back than `parallel.reorg_buffer`: raise it, and load the stream under a new name.',
     },
   );
 };

@@ -18,6 +18,11 @@ test('says what it can where the end is not known, or nothing has advanced yet',
   expect(progressLine(state, 0, 0, 0)).not.toMatch(/to go|NaN|Infinity/);
 });
 
+test('says what each worker is at', () => {
+  const line = progressLine({ ...state, notes: ['1: 250–299', '2: 300–349'] }, 200, 10_000, 20);
+  expect(line).toMatch(/1 min 15 s to go {2}\[1: 250–299\] {2}\[2: 300–349\]$/);
+});
+
 test.each([
   [8.4, '8 s'],
   [59.6, '1 min 0 s'],

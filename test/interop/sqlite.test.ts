@@ -111,9 +111,19 @@ describe.runIf(command !== null)('Flight SQL over SQLite, in Go', () => {
         const stream = `wrapped_${index}`;
         const parallel = { workers: 3, partition_blocks: 2 };
         const settings = { load: 'rows', table: stream, block: 'block_num', query, parallel };
-        const request = { pool: database.pool, url, stream, settings, from: 0, to: 10, kind: 'flight-sql' } as const;
+        const request = {
+          pool: database.pool,
+          url,
+          stream,
+          settings,
+          from: 0,
+          to: 10,
+          kind: 'flight-sql',
+        } as const;
         const { rows } = await load(request);
-        expect(rows).toBe(rowsOf(await collect(client, wrapQuery(query, 'block_num', { from: 0, to: null }))).length);
+        expect(rows).toBe(
+          rowsOf(await collect(client, wrapQuery(query, 'block_num', { from: 0, to: null }))).length,
+        );
         expect(await load(request)).toMatchObject({ end: 'nothing new', rows: 0 });
       }
     });

@@ -40,7 +40,10 @@ const serve = async (options: ChainOptions = {}): Promise<Devnet<SimulatedChain>
 let streams = 0;
 const newStream = (): string => `catch_up_${(streams += 1)}`;
 
-const partitionsIn = (events: readonly IngestEvent[], state: string): readonly (readonly [number, number])[] =>
+const partitionsIn = (
+  events: readonly IngestEvent[],
+  state: string,
+): readonly (readonly [number, number])[] =>
   events.flatMap((event) =>
     event.kind === 'partition' && event.state === state ? [[event.from, event.to] as const] : [],
   );
@@ -65,7 +68,9 @@ describe('a whole chain', () => {
     expect(partitionsIn(events, 'loaded')).toHaveLength(ledger.length - 1);
     expect(events.findLast((event) => event.kind === 'catch-up')).toMatchObject({ done: 350, total: 350 });
     // What is committed is known by the hash of its head: a run without news asks for nothing but the head.
-    expect(await load({ pool: database.pool, url, stream, settings: { ...TRANSFERS, parallel } })).toMatchObject({
+    expect(
+      await load({ pool: database.pool, url, stream, settings: { ...TRANSFERS, parallel } }),
+    ).toMatchObject({
       end: 'nothing new',
       rows: 0,
     });
@@ -161,7 +166,10 @@ describe('the hand-over', () => {
     const settings = { ...TRANSFERS, parallel: { workers: 2, partition_blocks: 300, reorg_buffer: 50 } };
     await load({ pool: database.pool, url, stream, settings });
     chain.reorg(30, 1500);
-    expect(await load({ pool: database.pool, url, stream, settings })).toMatchObject({ end: 'complete', reorgs: 1 });
+    expect(await load({ pool: database.pool, url, stream, settings })).toMatchObject({
+      end: 'complete',
+      reorgs: 1,
+    });
     await expectChain(database.pool, stream, chain);
   });
 
@@ -189,7 +197,8 @@ describe('the hand-over', () => {
       },
       onEvent: (event) => {
         if (event.kind === 'catch-up') ({ done } = event);
-        if (event.kind === 'committed' && event.result.ranges.some(({ range }) => range.end === 400)) live.resolve();
+        if (event.kind === 'committed' && event.result.ranges.some(({ range }) => range.end === 400))
+          live.resolve();
       },
     });
     following.catch(live.reject);
@@ -212,7 +221,10 @@ describe('failures', () => {
       pool: database.pool,
       url: devnet.url,
       stream,
-      settings: { ...TRANSFERS, parallel: { workers: 2, partition_blocks: 20, reorg_buffer: 50, ...parallel } },
+      settings: {
+        ...TRANSFERS,
+        parallel: { workers: 2, partition_blocks: 20, reorg_buffer: 50, ...parallel },
+      },
       onEvent: (event: IngestEvent): void => {
         events.push(event);
         if (event.kind === 'partition' && event.state === 'loading' && event.from === 104)
@@ -226,7 +238,10 @@ describe('failures', () => {
   test('end the run where it is told so; the next one fills the hole first', async () => {
     const { chain, stream, events, request } = await broken({});
     const error = await failureOf(load(request));
-    expect(error).toMatchObject({ kind: 'connection', detail: { stream, block: expect.any(Number) as number } });
+    expect(error).toMatchObject({
+      kind: 'connection',
+      detail: { stream, block: expect.any(Number) as number },
+    });
     expect(partitionsIn(events, 'failed')).toHaveLength(1);
     expect(await load({ ...request, onEvent: () => undefined })).toMatchObject({ end: 'complete' });
     await expectChain(database.pool, stream, chain);
@@ -302,7 +317,10 @@ describe('connections and processes', () => {
   test('whose stream was taken over commits nothing more', async () => {
     const { url, chain } = await serve();
     const stream = newStream();
-    const settings = { ...TRANSFERS, parallel: { workers: 3, partition_blocks: 10, reorg_buffer: 20, stop_on_error: false } };
+    const settings = {
+      ...TRANSFERS,
+      parallel: { workers: 3, partition_blocks: 10, reorg_buffer: 20, stop_on_error: false },
+    };
     let taken: Promise<unknown> | null = null;
     const request = { pool: database.pool, url, stream, settings };
     const error = await failureOf(
@@ -310,7 +328,9 @@ describe('connections and processes', () => {
         ...request,
         onEvent: (event) => {
           if (event.kind === 'catch-up' && event.done > 100)
-            taken ??= database.pool.query('update strata.streams set epoch = epoch + 1 where stream = $1', [stream]);
+            taken ??= database.pool.query('update strata.streams set epoch = epoch + 1 where stream = $1', [
+              stream,
+            ]);
         },
       }),
     );

@@ -3,11 +3,13 @@ import { Command, InvalidArgumentError } from 'commander';
 import type { Pool } from '../../db/query.ts';
 import { connectFlight } from '../../flight/client.ts';
 import { flightOptions } from '../../jobs/servers.ts';
+import { AUTO_WORKERS_MAX } from '../../jobs/catch-up-holes.ts';
 import { ingest, type IngestEvent, type IngestResult } from '../../jobs/ingest.ts';
-import type { Config } from '../../runtime/config.ts';
+import type { Config, StreamConfig } from '../../runtime/config.ts';
 import { WarehouseError } from '../../runtime/errors.ts';
 import { listenForStop } from '../../runtime/lifecycle.ts';
 import { createLogger } from '../../runtime/log.ts';
+import { parallelSchema, WORKERS_MAX, type ParallelConfig } from '../../runtime/parallel-config.ts';
 import { configOf, secretsOf, withDatabase, type GlobalOptions } from '../context.ts';
 import {
   describeError,
@@ -25,6 +27,7 @@ interface Options extends GlobalOptions {
   readonly from?: number;
   readonly to?: number;
   readonly follow?: boolean;
+  readonly workers?: number | 'auto';
 }
 
 /** Connections a stream needs: its lock, its transaction, and one for what is done beside it. */
@@ -38,6 +41,32 @@ export const blockNumber = (text: string): number => {
   return value;
 };
 
+/** A number of workers of the command line. */
+const workerCount = (text: string): number | 'auto' => {
+  if (text === 'auto') return text;
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || value < 1 || value > WORKERS_MAX)
+    throw new InvalidArgumentError(`must be 1 to ${WORKERS_MAX}, or auto.`);
+  return value;
+};
+
+/** The configuration with every stream loaded by so many workers; how its history is cut stays as it is. */
+const withWorkers = (config: Config, workers: ParallelConfig['workers']): Config => ({
+  ...config,
+  streams: Object.fromEntries(
+    Object.entries(config.streams).map(([name, stream]) => [
+      name,
+      { ...stream, parallel: parallelSchema.parse({ ...stream.parallel, workers }) },
+    ]),
+  ),
+});
+
+/** Connections of a stream: with workers, one for each of them and one for the fold behind them. */
+const connectionsOf = ({ parallel }: StreamConfig): number => {
+  if (parallel === undefined) return CONNECTIONS_PER_STREAM;
+  return CONNECTIONS_PER_STREAM + 1 + (parallel.workers === 'auto' ? AUTO_WORKERS_MAX : parallel.workers);
+};
+
 /** The command. */
 export const ingestCommand = (): Command =>
   new Command('ingest')
@@ -48,14 +77,17 @@ export const ingestCommand = (): Command =>
     .option('--from <block>', 'first block to load', blockNumber)
     .option('--to <block>', 'block to stop before', blockNumber)
     .option('--follow', 'go on behind the head until stopped')
+    .option('--workers <n>', 'load history by so many workers, or auto', workerCount)
     .addHelpText(
       'after',
       '\nCtrl-C finishes the batch in hand; a second one stops at once. Either is safe.\n\nExample:\n  pgstrata ingest erc20_transfers --from 17000000 --follow',
     )
     .action(async (names: string[], options: Options) => {
-      const config = await configOf(options);
+      const given = await configOf(options);
+      const config = options.workers === undefined ? given : withWorkers(given, options.workers);
       const streams = chooseStreams(config, names);
       checkWindow(options);
+      const connections = streams.reduce((sum, stream) => sum + connectionsOf(config.streams[stream]!), 2);
       const progress = createProgress(process.stderr, Date.now);
       const lifecycle = listenForStop((signal) =>
         progress.say(`${signal}: finishing the batch in hand (again to stop at once)`),
@@ -67,7 +99,7 @@ export const ingestCommand = (): Command =>
             Promise.allSettled(
               streams.map((stream) => runStream(config, stream, pool, options, lifecycle.signal, progress)),
             ),
-          { maxConnections: 2 + CONNECTIONS_PER_STREAM * streams.length },
+          { maxConnections: connections },
         );
         progress.finish();
         report(streams, results, options.json === true, secretsOf(config));
@@ -126,6 +158,7 @@ const runStream = async (
       follow: options.follow === true,
       signal,
       now: new Date(),
+      connections: connectionsOf(settings),
       onEvent: showProgress(progress, createLogger(process.env)),
     });
   } finally {
@@ -139,7 +172,23 @@ export const showProgress = (
   log: ReturnType<typeof createLogger>,
 ): ((event: IngestEvent) => void) => {
   const heads = new Map<string, number>();
+  /** What each worker is loading. */
+  const loading = new Map<number, string>();
+  let caughtUp = true;
   let rows = 0;
+  const sayPartition = (event: Extract<IngestEvent, { kind: 'partition' }>): void => {
+    const { stream, network, worker, from, to, state, seconds, error } = event;
+    const said = { stream, network, worker: worker + 1, from, to: to - 1, state, rows: event.rows, seconds };
+    caughtUp = false;
+    if (state === 'loading') loading.set(worker, `${from}–${to - 1}`);
+    else loading.delete(worker);
+    if (error === undefined) return log.info(said, 'partition');
+    log.warn(
+      { ...said, kind: error.kind, grpcStatus: error.detail.grpcStatus, sqlstate: error.detail.sqlstate },
+      'partition',
+    );
+    progress.say(`${stream}: blocks ${from}–${to - 1} failed: ${error.message}`);
+  };
   return (event) => {
     if (event.kind === 'head') heads.set(event.network, event.block);
     if (event.kind === 'reorg') {
@@ -156,6 +205,20 @@ export const showProgress = (
         `${event.stream}: reorg on ${event.range.network} from block ${event.range.start}, ${event.rowsErased} rows taken back`,
       );
     }
+    if (event.kind === 'partition') sayPartition(event);
+    if (event.kind === 'catch-up') {
+      const { stream, network, done, total, workers } = event;
+      log.info({ stream, network, done, total, rows: event.rows, workers }, 'catching up');
+      caughtUp = done === total;
+      progress.update({
+        label: stream,
+        unit: 'block',
+        done,
+        total,
+        rows: event.rows,
+        notes: [...loading].map(([worker, span]) => `${worker + 1}: ${span}`),
+      });
+    }
     if (event.kind !== 'committed') return;
     rows += event.result.rows;
     const last = event.result.ranges.at(-1)?.range;
@@ -164,6 +227,8 @@ export const showProgress = (
       { stream: event.stream, network: last.network, block: last.end, rows: event.result.rows },
       'committed',
     );
+    // While history is loaded in parallel the newest block says nothing of how far that is.
+    if (!caughtUp) return;
     progress.update({
       label: event.stream,
       unit: 'block',
