@@ -36,7 +36,7 @@ const CASES: readonly ParallelCase[] = [
   {
     // Partitions small enough that the wait for the server is what a load of them takes.
     name: '8 workers at 50 ms',
-    chain: { seed: 7, blocks: 4000, transfersPerBlock: 5, accounts: 10_000, tokens: 10 },
+    chain: { seed: 7, blocks: 8000, transfersPerBlock: 5, accounts: 10_000, tokens: 10 },
     latency_ms: 50,
     workers: 8,
     parallel: { partition_blocks: 40 },

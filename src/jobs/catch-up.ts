@@ -33,7 +33,7 @@ export interface CaughtUp {
   readonly backfill: ((options: IngestOptions) => Promise<readonly FailedPartition[]>) | null;
 }
 
-/** Connections a live stream takes for itself while holes are filled beside it. */
+/** Connections a live stream takes for itself while holes are filled beside it, which takes two more at least. */
 const LIVE_CONNECTIONS = 3;
 /** Blocks that may be missing at the head for the stream to go on by itself; a microbatch has up to so many. */
 const NEAR_BLOCKS = 1000;
@@ -73,7 +73,7 @@ const withPools = async <T>(
   kept: number,
   work: (run: CatchUp) => Promise<T>,
 ): Promise<T> => {
-  const share = shareConnections((options.connections ?? options.pool.options.max) - kept);
+  const share = shareConnections(connectionsOf(options) - kept);
   const pools = openPools(options.pool, share);
   try {
     return await work({ options, parallel, tools, pools, workersMax: share.workers, network });
@@ -81,6 +81,8 @@ const withPools = async <T>(
     pools.forget();
   }
 };
+
+const connectionsOf = ({ connections, pool }: IngestOptions): number => connections ?? pool.options.max;
 
 const loadHistory = async (run: CatchUp, firstHead: BlockRange): Promise<CaughtUp> => {
   const { options, parallel, pools, network } = run;
@@ -124,15 +126,21 @@ const besideStream = async (run: CatchUp, span: BlockSpan): Promise<CaughtUp> =>
   const holes = await ledgerHoles(pools.beside, options.stream, network, span);
   if (holes.length === 0) return { end: 'go on', failed: [], backfill: null };
   await settleEdges(run, span);
-  if (options.follow) return { end: 'go on', failed: [], backfill: backfillOf(run, span) };
+  const backfill = options.follow ? backfillOf(run, span) : null;
+  if (backfill !== null) return { end: 'go on', failed: [], backfill };
   const failed = await fillHoles(run, span);
   return { end: options.signal.aborted ? 'stopped' : 'go on', failed, backfill: null };
 };
 
-const backfillOf =
-  ({ parallel, tools, network }: CatchUp, span: BlockSpan): CaughtUp['backfill'] =>
-  (options) =>
-    withPools(options, parallel, tools, network, LIVE_CONNECTIONS, (run) => fillHoles(run, span));
+/** Null where there are not enough connections for both. */
+const backfillOf = (
+  { options: current, parallel, tools, network }: CatchUp,
+  span: BlockSpan,
+): CaughtUp['backfill'] =>
+  connectionsOf(current) < LIVE_CONNECTIONS + 2
+    ? null
+    : (options) =>
+        withPools(options, parallel, tools, network, LIVE_CONNECTIONS, (run) => fillHoles(run, span));
 
 /**
  * Where a hole begins behind a block whose hash is known, only a stream can tell whether that block is still on the chain: it loads

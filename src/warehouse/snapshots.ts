@@ -16,7 +16,7 @@ import { on, type Client, type Pool } from '../db/query.ts';
 import type { SnapshotsConfig } from '../runtime/config.ts';
 import { WarehouseError } from '../runtime/errors.ts';
 import { instantOf } from '../runtime/instant.ts';
-import { createAssetBook, writeAssets, type NewAsset } from './assets.ts';
+import { createAssetBook, writeAssets } from './assets.ts';
 import { addCounts, NOTHING, type Dataset, type LoadBuffer } from './datasets.ts';
 import { openWeeks, type WeekKeeper } from './partitions/ensure.ts';
 import { quarantine, type Refused } from './quarantine.ts';
@@ -38,7 +38,6 @@ interface SnapshotBuffer extends LoadBuffer {
   readonly frames: readonly Buffer[];
   readonly weeks: ReadonlySet<number>;
   readonly refused: readonly Refused[];
-  readonly newAssets: readonly NewAsset[];
 }
 
 /** Nothing is sorted here; enough that a COPY is worth its start. */
@@ -79,8 +78,10 @@ export const createSnapshots = (
     reserve: async (buffer) => {
       for (const keeper of get().keepers) await keeper.ensure((buffer as SnapshotBuffer).weeks);
     },
-    write: (client, buffer) => writeSnapshots(client, buffer as SnapshotBuffer, config),
+    write: (client, buffer) => writeSnapshots(client, buffer as SnapshotBuffer, grain),
     settle: async (client) => {
+      // All at once and last: two loaders that met the same new assets part by part would deadlock.
+      await writeAssets(client, get().reading.assets.takeNew(), { grain, observed: true });
       await openStage(client);
       await sql`select strata.fold_snapshots(${grain}, ${onlyChanges})`.execute(on(client));
     },
@@ -144,13 +145,11 @@ const createSnapshotBuffer = (
   const frames: Buffer[] = [];
   const weeks = new Set<number>();
   const refused: Refused[] = [];
-  const newAssets: NewAsset[] = [];
   let rows = 0;
   return {
     frames,
     weeks,
     refused,
-    newAssets,
     get rows() {
       return rows;
     },
@@ -162,7 +161,6 @@ const createSnapshotBuffer = (
         counts.set(network, addCounts(counts.get(network) ?? NOTHING, count));
         rows += count.rows;
       }
-      newAssets.push(...reading.assets.takeNew());
       return counts;
     },
     prepare: () => undefined,
@@ -170,7 +168,6 @@ const createSnapshotBuffer = (
       frames.length = 0;
       weeks.clear();
       refused.length = 0;
-      newAssets.length = 0;
       rows = 0;
     },
   };
@@ -179,9 +176,8 @@ const createSnapshotBuffer = (
 const writeSnapshots = async (
   client: Client,
   buffer: SnapshotBuffer,
-  { grain }: SnapshotsConfig,
+  grain: SnapshotsConfig['grain'],
 ): Promise<void> => {
-  await writeAssets(client, buffer.newAssets, { grain, observed: true });
   if (buffer.frames.length > 0) {
     await openStage(client);
     await copyIn(client, STAGE, [headerFrame(), ...buffer.frames, trailerFrame()]);
