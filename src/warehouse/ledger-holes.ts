@@ -36,9 +36,11 @@ export const ledgerHoles = async (
     ), holes as (
       select greatest(coalesce(h.reached, ${from}), ${from}) as from_block, h.start_block as to_block from held h
     )
-    select h.from_block as "from", h.to_block as "to", b.hash as "hashBefore"
+    select h.from_block as "from", h.to_block as "to",
+           (select case when b.end_block = h.from_block - 1 then b.hash end
+              from strata.stream_batches b join source using (source_id)
+             where b.start_block < h.from_block order by b.start_block desc limit 1) as "hashBefore"
       from holes h
-      left join (strata.stream_batches b join source using (source_id)) on b.end_block = h.from_block - 1
      where h.to_block > h.from_block order by 1`.execute(on(pool));
   return rows;
 };
