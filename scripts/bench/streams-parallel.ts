@@ -42,7 +42,7 @@ const CASES: readonly ParallelCase[] = [
     parallel: { partition_blocks: 40 },
   },
   {
-    name: '8 workers',
+    name: 'dense, 8 workers',
     chain: { seed: 7, blocks: 4000, transfersPerBlock: 200, accounts: 250_000, tokens: 50 },
     latency_ms: 0,
     workers: 8,

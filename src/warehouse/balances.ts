@@ -56,13 +56,13 @@ export const foldLive = async (client: Client, entries: readonly SettledEntry[])
  * back to them, so they are folded with their commit. Also folds what a reorg took back.
  */
 export const foldDeferred = async (client: Client, entries: readonly SettledEntry[]): Promise<void> => {
-  await openDeltas(client);
   if (await isAhead(client, entries)) {
     // Whoever goes past these ranges waits for their commit and sees their ledger rows; loaders do not wait for each other.
     await sql`select pg_advisory_xact_lock_shared(hashtextextended('pgstrata fold ' || h, 0))
       from generate_series(0, ${FOLD_PARTITIONS - 1}) h`.execute(on(client));
     if (await isAhead(client, entries)) return;
   }
+  await openDeltas(client);
   // Held to the commit: a worker that is about to go past these ranges must either be seen here, or see their ledger rows.
   await sql`select strata.lock_fold()`.execute(on(client));
   // Before it is asked how far is folded: a fork sets that back.
@@ -78,13 +78,25 @@ export const foldDeferred = async (client: Client, entries: readonly SettledEntr
 
 /** Whether ranges lie ahead of what is folded and nothing was taken back, so that there is nothing to fold with their commit. */
 const isAhead = async (client: Client, entries: readonly SettledEntry[]): Promise<boolean> => {
-  const { rows } = await sql<{ ahead: boolean }>`
-    select not exists (select from unnest(${entries.map((entry) => entry.sourceId)}::smallint[], ${entries.map(({ range }) => range.end)}::bigint[]) e (source_id, end_block)
-                         join strata.fold_progress p on p.source_id = e.source_id and p.folded_block >= e.end_block)
-       and not exists (select from pg_temp.taken_changes) and not exists (select from pg_temp.taken_blocks) as ahead`.execute(
+  const sources = entries.map((entry) => entry.sourceId);
+  const ends = entries.map(({ range }) => range.end);
+  const { rows } = await sql<{ ahead: boolean; opened: boolean }>`
+    select to_regclass('pg_temp.taken_blocks') is not null as opened,
+           not exists (select from unnest(${sources}::smallint[], ${ends}::bigint[]) e (source_id, end_block)
+                         join strata.fold_progress p on p.source_id = e.source_id and p.folded_block >= e.end_block) as ahead`.execute(
     on(client),
   );
-  return rows[0]?.ahead === true;
+  const [row] = rows;
+  // Staging tables that nobody has opened are left alone: each commit that has looked at them empties them.
+  return row?.ahead === true && (!row.opened || !(await isTakenBack(client)));
+};
+
+const isTakenBack = async (client: Client): Promise<boolean> => {
+  const { rows } = await sql<{ taken: boolean }>`
+    select exists (select from pg_temp.taken_changes) or exists (select from pg_temp.taken_blocks) as taken`.execute(
+    on(client),
+  );
+  return rows[0]?.taken === true;
 };
 
 /** Hash partitions of the state: as many folds can go on side by side. */
