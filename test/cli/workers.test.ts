@@ -75,7 +75,7 @@ test('killed in the middle and started twice at once: one goes on, the other say
   expect(blocks.reduce((sum, stream) => sum + stream.blocks, 0)).toBeLessThanOrEqual(400 - 12 * 4);
   const lines = both.flatMap(({ stderr }) => loggedIn(stderr));
   const workers = new Set(lines.filter(({ msg }) => msg === 'partition').map(({ worker }) => worker));
-  expect([...workers].toSorted()).toEqual([1, 2, 3]);
+  expect([...workers].toSorted((a, b) => a - b)).toEqual([1, 2, 3]);
   const last = lines.findLast(({ msg }) => msg === 'catching up');
   expect(last?.done).toBe(last?.total);
 });

@@ -139,7 +139,7 @@ test('balance changes and balances', async () => {
       await expectChain(database.pool, stream, chain);
       expect(await wrongBalances(database.pool)).toEqual([]);
     }),
-    propertyOptions(5),
+    propertyOptions(3),
   );
 });
 
@@ -181,6 +181,6 @@ test('holes of every shape', async () => {
         await expectLedger(database.pool, stream, chain, {});
       },
     ),
-    propertyOptions(5),
+    propertyOptions(3),
   );
 });
