@@ -270,6 +270,9 @@ describe('reference', () => {
       window_ahead: true,
       consolidate_after: true,
       retain: true,
+      hold: true,
+      heap_order: true,
+      size_alert: true,
     });
     const fields = [
       ...warehouse.map((field) => `database.${field}`),

@@ -119,6 +119,9 @@ const policy = z.strictObject({
   window_ahead: interval.optional(),
   consolidate_after: interval.nullable().optional(),
   retain: interval.nullable().optional(),
+  hold: interval.optional(),
+  heap_order: z.enum(['time', 'key']).optional(),
+  size_alert: z.int().min(1).optional(),
 });
 
 const configSchema = z

@@ -1,0 +1,46 @@
+/** Plans and applies retention in tests, and reads what it left. */
+import type { Pool } from '../../src/db/query.ts';
+import type { ApplyOptions } from '../../src/warehouse/partitions/apply.ts';
+import type { Plan } from '../../src/warehouse/partitions/plan.ts';
+import { applyRetain, type Retained } from '../../src/warehouse/partitions/retain/apply.ts';
+import { planRetain } from '../../src/warehouse/partitions/retain/plan.ts';
+import {
+  applyUndoRetention,
+  planUndoRetention,
+  type RetentionUndone,
+} from '../../src/warehouse/partitions/retain/undo.ts';
+import { instant, WEEK } from '../balances/harness.ts';
+
+/** Applies without telling anybody. */
+export const quietly = (): ApplyOptions => ({
+  signal: new AbortController().signal,
+  onEvent: () => undefined,
+});
+
+/** The present from which `retain: 14 days` keeps week `first` (counted from the first Sunday) and what is newer. */
+export const presentFor = (first: number): Date => new Date(instant(BigInt(first + 2) * WEEK + WEEK / 2n));
+
+/** Gives sets a policy of 14 days. */
+export const retainTwoWeeks = async (pool: Pool, ...sets: readonly string[]): Promise<void> => {
+  await pool.query(`update strata.partition_sets set retain = '14 days' where set_name = any ($1)`, [sets]);
+};
+
+/** Plans and applies, so that week `first` is the oldest that is kept. */
+export const retain = async (pool: Pool, set: string, first: number): Promise<Retained> =>
+  applyRetain(pool, await planRetain(pool, set, { now: presentFor(first) }), quietly());
+
+/** Plans and applies the undo of the newest retention. */
+export const undo = async (pool: Pool, set: string): Promise<RetentionUndone> =>
+  applyUndoRetention(pool, await planUndoRetention(pool, set, { now: presentFor(0) }), quietly());
+
+/** Names of a set's attached weeks. */
+export const attachedWeeks = async (pool: Pool, set: string): Promise<string[]> => {
+  const { rows } = await pool.query<{ name: string }>(
+    'select partition_name as name from strata.week_info($1) where not detach_pending',
+    [set],
+  );
+  return rows.map(({ name }) => name);
+};
+
+/** The step names of a plan. */
+export const stepNames = ({ steps }: Plan): string[] => steps.map(({ name }) => name);
