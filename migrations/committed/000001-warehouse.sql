@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:9fbfc172ea2766758993c288458cebff50a37fd5
+--! Hash: sha1:f44c8bba4113b9562fcd73830cd8a653405b5260
 --! Message: warehouse
 
 -- Table DDL lives only here; functions and views live one per file under sql/ and are included below.
@@ -1599,6 +1599,7 @@ language plpgsql
 set search_path = pg_catalog, strata, pg_temp
 set timezone = 'UTC'
 set datestyle = 'ISO'
+set work_mem = '256MB'
 as $$
 declare
   keys bigint;
@@ -1797,6 +1798,7 @@ comment on function strata.drop_held(bigint) is
 create or replace function strata.put_back_openings(retention_id bigint, cutoff timestamptz) returns void
 language plpgsql
 set search_path = pg_catalog, strata, pg_temp
+set work_mem = '256MB'
 as $$
 #variable_conflict use_column
 begin

@@ -3,6 +3,7 @@ language plpgsql
 set search_path = pg_catalog, strata, pg_temp
 set timezone = 'UTC'
 set datestyle = 'ISO'
+set work_mem = '256MB'
 as $$
 declare
   keys bigint;

@@ -1,6 +1,7 @@
 create or replace function strata.put_back_openings(retention_id bigint, cutoff timestamptz) returns void
 language plpgsql
 set search_path = pg_catalog, strata, pg_temp
+set work_mem = '256MB'
 as $$
 #variable_conflict use_column
 begin

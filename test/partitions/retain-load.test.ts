@@ -6,10 +6,15 @@ import type { Pool } from '../../src/db/query.ts';
 import { createPool } from '../../src/db/pool.ts';
 import { instantOf, weekOf } from '../../src/runtime/instant.ts';
 import { foldStream } from '../../src/jobs/fold.ts';
+import type { TransfersConfig } from '../../src/runtime/config.ts';
+import { createBatchWriter } from '../../src/warehouse/batches.ts';
+import { NOTHING } from '../../src/warehouse/datasets.ts';
+import { claimStream } from '../../src/warehouse/stream-state.ts';
+import { createTransfers } from '../../src/warehouse/transfers.ts';
 import { openWeeks } from '../../src/warehouse/partitions/ensure.ts';
 import { valueOf, verified } from '../balances/harness.ts';
 import { useDatabase } from '../database.ts';
-import { load, LOGS, TRANSFERS } from '../jobs/loading.ts';
+import { load, LOGS, policyOf, TRANSFERS } from '../jobs/loading.ts';
 import { ledgerOf } from '../jobs/oracle.ts';
 import {
   microbatch,
@@ -91,13 +96,16 @@ describe('while a load runs', () => {
     let first = 0;
     let retained = 0;
     let working: Promise<void> = Promise.resolve();
+    const takeOut = async (before: Promise<void>): Promise<void> => {
+      await before;
+      if (++first > 6) return;
+      await retainTwoWeeks(pool, set);
+      const { weeks } = await retain(pool, set, first);
+      retained += weeks.length;
+    };
     const onEvent = ({ kind }: { readonly kind: string }): void => {
       if (kind !== 'committed') return;
-      working = working.then(async () => {
-        if (++first > 6) return;
-        await retainTwoWeeks(pool, set);
-        retained += (await retain(pool, set, first)).weeks.length;
-      });
+      working = takeOut(working);
     };
     const result = await load({
       pool,
@@ -184,6 +192,42 @@ describe('a week that goes between two microbatches', () => {
       for (const set of sets) expect((await attachedWeeks(pool, set))[0]).toMatch(/2026_01_11$/);
       expect(await verified(pool)).toMatchObject({ differences: 0, first: [] });
       for (const set of sets.toReversed()) await undo(pool, set);
+      expect(await verified(pool)).toMatchObject({ differences: 0, first: [] });
+    },
+  );
+});
+
+describe('a transaction that has written to a week before retention began', () => {
+  const database = useDatabase();
+
+  it.each(['live', 'deferred'] as const)(
+    'is refused at its commit when it folds %s, and loads by the new window then',
+    async (fold) => {
+      const pool = createPool((await database.createDatabase()).url);
+      cleanups.push(() => pool.end());
+      const settings = { ...SCRIPTED_TRANSFERS, fold };
+      const config = policyOf('grpc://127.0.0.1:1', { open: settings }).streams['open'] as TransfersConfig;
+      const batch = transfersBatch([rowIn(0, 0), rowIn(0, 1)]);
+      const begin = async () => {
+        const dataset = createTransfers(pool, 'open', config, PRESENT);
+        const writer = createBatchWriter(pool, await claimStream(pool, dataset.definition), dataset);
+        await dataset.prepare(batch.schema);
+        const buffer = dataset.createBuffer();
+        const places = await writer.place([rangeOf(0, 0)]);
+        const [[, count] = ['', NOTHING]] = buffer.append(batch, places);
+        buffer.prepare();
+        await writer.write(buffer);
+        return { writer, entries: [{ range: places[0]!.range, count }] };
+      };
+      const first = await begin();
+      cleanups.push(() => first.writer.abandon());
+      await pool.query(
+        `select strata.begin_retention('balance_changes', '2026-01-11 00:00+00', '{strata.balance_changes_2026_01_04}')`,
+      );
+      await expect(first.writer.commit(first.entries)).rejects.toMatchObject({ code: '40001' });
+      const second = await begin();
+      expect(await second.writer.commit(second.entries)).toMatchObject({ rows: 2, quarantined: 1 });
+      await foldStream({ pool, stream: 'open', signal: new AbortController().signal, acrossGaps: false });
       expect(await verified(pool)).toMatchObject({ differences: 0, first: [] });
     },
   );

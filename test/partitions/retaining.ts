@@ -1,4 +1,5 @@
 /** Plans and applies retention in tests, and reads what it left. */
+import { describe, it } from 'vitest';
 import type { Pool } from '../../src/db/query.ts';
 import { messageOf } from '../../src/runtime/errors.ts';
 import type { ApplyOptions } from '../../src/warehouse/partitions/apply.ts';
@@ -11,6 +12,7 @@ import {
   type RetentionUndone,
 } from '../../src/warehouse/partitions/retain/undo.ts';
 import { instant, WEEK } from '../balances/harness.ts';
+import { useDatabase, type TestDatabase } from '../database.ts';
 
 /** Applies without telling anybody. */
 export const quietly = (): ApplyOptions => ({
@@ -57,3 +59,11 @@ export const attachedWeeks = async (pool: Pool, set: string): Promise<string[]> 
 
 /** The step names of a plan. */
 export const stepNames = ({ steps }: Plan): string[] => steps.map(({ name }) => name);
+
+/** A test with a warehouse of its own: it takes weeks of the whole of it out. */
+export const inItsOwn = (says: string, body: (database: TestDatabase) => Promise<void>): void => {
+  describe('retention', () => {
+    const database = useDatabase();
+    it(says, () => body(database));
+  });
+};

@@ -200,7 +200,8 @@ const readFacts = async (pool: Pool, set: string): Promise<OptimizeFacts> => {
     select format('%I.%I', n.nspname, c.relname) as root, current_setting('server_version_num')::int as version,
            greatest(st.last_analyze, st.last_autoanalyze) as analyzed_at,
            case when c.reltuples >= 0 then c.reltuples::bigint end as root_rows,
-           (select sum(greatest(leaf.reltuples, 0))::bigint from pg_partition_tree(c.oid) t join pg_class leaf on leaf.oid = t.relid
+           (select sum(greatest(leaf.reltuples, ls.n_live_tup, 0))::bigint from pg_partition_tree(c.oid) t join pg_class leaf on leaf.oid = t.relid
+             left join pg_stat_all_tables ls on ls.relid = t.relid
              where t.isleaf) as leaf_rows
       from strata.partition_sets s
       join pg_class c on c.oid = s.parent
