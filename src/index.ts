@@ -33,6 +33,31 @@ export { readStatus, type SetStatus, type StreamStatus, type WarehouseStatus } f
 export { accountBytes, accountText } from './warehouse/account.ts';
 export { assetId, assetIdText, type AssetId, type AssetKey } from './warehouse/assets.ts';
 export { applyPolicies } from './warehouse/partitions/policy.ts';
+export { type ApplyOptions, type StepEvent } from './warehouse/partitions/apply.ts';
+export { planRetain, type RetainOptions } from './warehouse/partitions/retain/plan.ts';
+export { applyRetain, type Retained } from './warehouse/partitions/retain/apply.ts';
+export {
+  applyUndoRetention,
+  planUndoRetention,
+  type RetentionUndone,
+  type UndoRetentionOptions,
+} from './warehouse/partitions/retain/undo.ts';
+export {
+  applyDrop,
+  listHeld,
+  planDrop,
+  type DropOptions,
+  type Dropped,
+  type HeldTable,
+} from './warehouse/partitions/held.ts';
+export {
+  applyOptimize,
+  planOptimize,
+  type Optimized,
+  type OptimizeOptions,
+} from './warehouse/partitions/optimize.ts';
+export { watchSets } from './warehouse/partitions/watch.ts';
+export { type Alert } from './warehouse/partitions/alerts.ts';
 export { foldStream, type FoldOptions, type FoldResult } from './jobs/fold.ts';
 export {
   verifyBalances,

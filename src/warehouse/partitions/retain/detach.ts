@@ -16,13 +16,13 @@ import { LOCK_TIMEOUT, persist, runStatements, type Patience } from '../carry-ou
 import type { Step } from '../plan.ts';
 
 /** Readers of before may go on for seconds; whoever wants a new week waits behind a try, not behind all of them. */
-export const DETACH: Patience = { lockWait_ms: 1_000, pause_ms: 500, tries: 60 };
+const DETACH: Patience = { lockWait_ms: 1_000, pause_ms: 500, tries: 60 };
 
 /** How far the detach of a table has come. */
 export type Attachment = 'attached' | 'pending' | 'detached';
 
 /** Looks at the catalog. */
-export const attachmentOf = async (database: Client | Pool, qualified: string): Promise<Attachment> => {
+const attachmentOf = async (database: Client | Pool, qualified: string): Promise<Attachment> => {
   const { rows } = await sql<{ pending: boolean }>`
     select i.inhdetachpending as pending from pg_inherits i where i.inhrelid = to_regclass(${qualified})`.execute(
     on(database),

@@ -34,7 +34,7 @@ interface Unfinished {
 }
 
 /** All that a plan to retain rests on. */
-export interface RetainFacts {
+interface RetainFacts {
   readonly set: string;
   readonly root: string;
   readonly retain: string | null;
@@ -64,7 +64,7 @@ export const planRetain = async (pool: Pool, set: string, { now }: RetainOptions
 };
 
 /** The steps and notes that follow from the facts. @throws WarehouseError `conflict` */
-export const retainSteps = (facts: RetainFacts): Pick<Plan, 'steps' | 'notes'> => {
+const retainSteps = (facts: RetainFacts): Pick<Plan, 'steps' | 'notes'> => {
   const { due, notes } = dueWeeks(facts);
   const left = leftOver(facts);
   if (due.length > 0 || left.length > 0) refuseDefault(facts);
