@@ -41,7 +41,6 @@ export {
   type ManagerOptions,
   type PartitionInfo,
   type PartitionManager,
-  type WeekKeeping,
 } from './warehouse/partitions/manager.ts';
 export {
   createBatchInserter,
@@ -56,6 +55,31 @@ export {
   type Activity,
   type ActivityGroup,
 } from './warehouse/partitions/activity-groups.ts';
+export { type ApplyOptions, type StepEvent } from './warehouse/partitions/apply.ts';
+export { planRetain, type RetainOptions } from './warehouse/partitions/retain/plan.ts';
+export { applyRetain, type Retained } from './warehouse/partitions/retain/apply.ts';
+export {
+  applyUndoRetention,
+  planUndoRetention,
+  type RetentionUndone,
+  type UndoRetentionOptions,
+} from './warehouse/partitions/retain/undo.ts';
+export {
+  applyDrop,
+  listHeld,
+  planDrop,
+  type DropOptions,
+  type Dropped,
+  type HeldTable,
+} from './warehouse/partitions/held.ts';
+export {
+  applyOptimize,
+  planOptimize,
+  type Optimized,
+  type OptimizeOptions,
+} from './warehouse/partitions/optimize.ts';
+export { watchSets } from './warehouse/partitions/watch.ts';
+export { type Alert } from './warehouse/partitions/alerts.ts';
 export { foldStream, type FoldOptions, type FoldResult } from './jobs/fold.ts';
 export {
   verifyBalances,

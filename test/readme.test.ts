@@ -279,6 +279,9 @@ describe('reference', () => {
       consolidate_after: true,
       retain: true,
       groups: true,
+      hold: true,
+      heap_order: true,
+      size_alert: true,
     });
     const switched = { enabled: true, cron: true } as const;
     const schedule = {

@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:29a9cd73a21a48e981c1b2b06b743b0eba619d1a
+--! Hash: sha1:a1c38e42f18baf4712925615dcfc32cdef030ef2
 --! Message: warehouse
 
 -- Table DDL lives only here; functions and views live one per file under sql/ and are included below.
@@ -23,6 +23,7 @@ create table strata.partition_sets (
   heap_order        text not null default 'time' check (heap_order in ('time', 'key')),
   hold              interval not null default '7 days' check (hold >= interval '0'),
   size_alert        bigint not null default 1000000000 check (size_alert > 0),
+  retained_from     timestamptz not null default '-infinity',
   created_at        timestamptz not null default now()
 );
 comment on table strata.partition_sets is 'One row per managed parent table: how its weeks are cut, created ahead, consolidated and retained';
@@ -38,6 +39,7 @@ comment on column strata.partition_sets.groups is 'For the list layout: [{"name"
 comment on column strata.partition_sets.heap_order is 'How a consolidated week lies on disk: by time (BRIN on time works) or by key (account look-ups read few pages)';
 comment on column strata.partition_sets.hold is 'How long a week that was taken out is kept before it is dropped';
 comment on column strata.partition_sets.size_alert is 'Bytes beyond which one partition is reported as too big';
+comment on column strata.partition_sets.retained_from is 'Weeks before this were dropped by retention: they are not made again, and rows of that time are quarantined';
 
 create table strata.streams (
   stream       text primary key check (stream <> ''),
@@ -264,6 +266,42 @@ comment on column strata.consolidations.predicted_saving is 'Share of bytes_befo
 comment on column strata.consolidations.actual_saving is 'Share of bytes_before that was saved, 0 to 1';
 comment on column strata.consolidations.proof is 'Row count and order-independent hash of both sides at one snapshot';
 
+create table strata.retentions (
+  retention_id    bigint generated always as identity primary key,
+  set_name        text not null references strata.partition_sets,
+  cutoff          timestamptz not null,
+  retained_before timestamptz not null,
+  floor_before    timestamptz not null,
+  noted_at        timestamptz not null default clock_timestamp(),
+  undone_at       timestamptz,
+  dropped_at      timestamptz
+);
+comment on table strata.retentions is 'Journal: one row per retention of a set, written in the transaction that takes the weeks before cutoff out of the reckoning; what undoing it needs';
+comment on column strata.retentions.retained_before is 'partition_sets.retained_from before it';
+comment on column strata.retentions.floor_before is 'What balance_status said of the set before it: opened_before, changes_from or observations_from';
+comment on column strata.retentions.dropped_at is 'When the last of its weeks was dropped: from then on it cannot be undone';
+
+create table strata.held_openings (
+  retention_id    bigint not null references strata.retentions on delete cascade,
+  account_address bytea not null,
+  asset_id        bigint not null,
+  balance         numeric,
+  "timestamp"     timestamptz,
+  primary key (retention_id, account_address, asset_id)
+);
+comment on table strata.held_openings is 'Opening rows as they were before a retention wrote over them, until its weeks are dropped; balance is null where there was none';
+
+create table strata.held_deltas (
+  retention_id    bigint not null references strata.retentions on delete cascade,
+  account_address bytea not null,
+  asset_id        bigint not null,
+  period          timestamptz not null,
+  delta           numeric not null,
+  change_count    int not null,
+  primary key (retention_id, account_address, asset_id, period)
+);
+comment on table strata.held_deltas is 'What late changes added to opening balances since a retention, by period: undoing it gives that to the rows it puts back';
+
 create table strata.held_partitions (
   held_id          bigint generated always as identity primary key,
   set_name         text not null references strata.partition_sets,
@@ -275,6 +313,7 @@ create table strata.held_partitions (
   bytes            bigint,
   row_count        bigint,
   consolidation_id bigint references strata.consolidations,
+  retention_id     bigint references strata.retentions,
   state            text not null default 'held' check (state in ('detaching', 'held', 'dropped', 'reattached')),
   detail           jsonb not null default '{}',
   detached_at      timestamptz not null default clock_timestamp(),
@@ -537,11 +576,14 @@ begin atomic
     from generate_series(first_week, last_week, interval '168 hours') week
    where not exists (
      select from strata.set_partitions(missing_weeks.set_name) p
-      where p.lower_bound < week + interval '168 hours' and p.upper_bound > week);
+      where p.lower_bound < week + interval '168 hours' and p.upper_bound > week)
+     and not exists (
+     select from strata.partition_sets s
+      where s.set_name = missing_weeks.set_name and week + interval '168 hours' <= s.retained_from);
 end;
 
 comment on function strata.missing_weeks(text, timestamptz, timestamptz) is
-  'The weeks of a managed set in [first_week, last_week] that no attached partition covers. Volatile: it must see what others committed while we waited for the lock.';
+  'The weeks of a managed set in [first_week, last_week] that no attached partition covers, without those that retention has dropped. Volatile: it must see what others committed while we waited for the lock.';
 --! EndIncluded functions/missing_weeks.sql
 --! Included functions/create_week.sql
 create or replace function strata.create_week(set_name text, lower_bound timestamptz) returns regclass
@@ -629,8 +671,32 @@ end
 $$;
 
 comment on function strata.ensure_weeks(text, timestamptz, timestamptz) is
-  'Makes sure that every week from from_time to to_time (both inclusive) exists; returns them with what was created. Security definer, so that a loader needs no right to create tables. Safe for any number of callers at once; commit soon, the attach holds SHARE UPDATE EXCLUSIVE on the root until then.';
+  'Makes sure that every week from from_time to to_time (both inclusive) exists; returns them with what was created. Weeks that retention has dropped (before partition_sets.retained_from) are not made again. Security definer, so that a loader needs no right to create tables. Safe for any number of callers at once; commit soon, the attach holds SHARE UPDATE EXCLUSIVE on the root until then.';
 --! EndIncluded functions/ensure_weeks.sql
+--! Included functions/free_set_name.sql
+create or replace function strata.free_set_name(schema_name text, table_name text) returns text
+language plpgsql stable strict
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  candidate text;
+begin
+  foreach candidate in array array[table_name, schema_name || '_' || table_name] loop
+    if octet_length(candidate) <= 39 and not exists (
+      select from strata.partition_sets s where s.set_name = candidate and s.parent is distinct from to_regclass(format('%I.%I', schema_name, table_name)))
+    then
+      return candidate;
+    end if;
+  end loop;
+  raise exception 'there is no name left for a partition set of %.%', quote_ident(schema_name), quote_ident(table_name)
+    using errcode = 'duplicate_object',
+          hint = 'Sets are named table, or schema_table where that is taken, of 39 bytes at most: give the table a shorter name.';
+end
+$$;
+
+comment on function strata.free_set_name(text, text) is
+  'The name for the partition set of a table: that of the table, or schema_table where another table has it.';
+--! EndIncluded functions/free_set_name.sql
 --! Included functions/create_partition_set.sql
 create or replace function strata.create_partition_set(
   set_name text, parent regclass, time_column name, hash_column name, modulus int default 4, groups jsonb default null
@@ -668,12 +734,16 @@ begin
   values (set_name, parent, time_column, hash_column, modulus, case when groups is null then 'hash' else 'list' end, groups)
   on conflict on constraint partition_sets_pkey do nothing;
   select * into strict result from strata.partition_sets p where p.set_name = create_partition_set.set_name;
+  if result.parent <> create_partition_set.parent then
+    raise exception 'the partition set % is the table % already', quote_literal(result.set_name), result.parent
+      using errcode = 'duplicate_object', hint = 'Weeks are named after their set: give this table''s set another name.';
+  end if;
   return result;
 end
 $$;
 
 comment on function strata.create_partition_set(text, regclass, name, name, int, jsonb) is
-  'Puts a table that is partitioned by range of a timestamptz column under management: weeks × modulus hash partitions of hash_column, or, with groups ([{"name": "holding", "values": ["…"]}]), list partitions of its values and one for all others. A set of that name stays as it is.';
+  'Puts a table that is partitioned by range of a timestamptz column under management: weeks × modulus hash partitions of hash_column, or, with groups ([{"name": "holding", "values": ["…"]}]), list partitions of its values and one for all others. A set of that name for the same table stays as it is; for another table it is refused.';
 --! EndIncluded functions/create_partition_set.sql
 --! Included functions/partition_info.sql
 create or replace function strata.partition_info(set_name text)
@@ -2269,9 +2339,10 @@ declare
   since      timestamptz;
   first_week timestamptz;
 begin
+  -- What lies before the rows that retention has left needs no row of its own; it still adds to the later ones.
   execute format($periods$
     insert into pg_temp.late_periods (account_address, asset_id, period, change_count, running, running_opened, next_period, stored)
-    select l.*, exists (
+    select l.*, period < %3$L or exists (
              select from strata.account_balances b
               where b.account_address = l.account_address and b.asset_id = l.asset_id and b."timestamp" = l.period
                 and b."timestamp" between %1$L and %2$L)
@@ -2281,7 +2352,6 @@ begin
           from pg_temp.late_deltas
         window key as (partition by account_address, asset_id order by period)
       ) l
-     where l.period >= %3$L
   $periods$, earliest, latest, opened);
 
   -- Most keys have a row within a month; for the others one week after the other, because to plan for years of weeks costs
@@ -2356,7 +2426,7 @@ comment on function strata.drop_emptied_periods(timestamptz, timestamptz) is
   'The part of fold_late_deltas() for changes taken back: rows that lost their last change go; a row that would owe changes is an error.';
 --! EndIncluded functions/drop_emptied_periods.sql
 --! Included functions/fold_late_deltas.sql
-create or replace function strata.fold_late_deltas() returns void
+create or replace function strata.fold_late_deltas(until timestamptz default 'infinity') returns void
 language plpgsql
 set search_path = pg_catalog, strata, pg_temp
 set timezone = 'UTC'
@@ -2370,10 +2440,27 @@ declare
   earliest timestamptz;
   latest   timestamptz;
   opened   timestamptz := (select s.opened_before from strata.balance_status s);
+  undoable bigint;
 begin
   select greatest(min(period), opened), greatest(max(period), opened) into earliest, latest from pg_temp.late_deltas;
 
-  -- What is earlier than the rows that retention has left goes into the opening balance.
+  -- What is earlier than the rows that retention has left goes into the opening balance; while those rows can be put
+  -- back, it is also kept by period.
+  if exists (select from pg_temp.late_deltas where period < opened) then
+    select max(r.retention_id) into undoable
+      from strata.retentions r where r.set_name = 'account_balances' and r.undone_at is null and r.dropped_at is null;
+  end if;
+  if undoable is not null then
+    insert into strata.held_openings (retention_id, account_address, asset_id, balance, "timestamp")
+    select undoable, l.account_address, l.asset_id, o.balance, o."timestamp"
+      from (select distinct account_address, asset_id from pg_temp.late_deltas where period < opened) l
+      left join strata.account_balances_opening o on o.account_address = l.account_address and o.asset_id = l.asset_id
+    on conflict do nothing;
+    insert into strata.held_deltas as h (retention_id, account_address, asset_id, period, delta, change_count)
+    select undoable, account_address, asset_id, period, delta, change_count from pg_temp.late_deltas where period < opened
+    on conflict (retention_id, account_address, asset_id, period) do update
+      set delta = h.delta + excluded.delta, change_count = h.change_count + excluded.change_count;
+  end if;
   insert into strata.account_balances_opening as o (account_address, asset_id, balance, "timestamp")
   select account_address, asset_id, sum(delta), max(period)
     from pg_temp.late_deltas where period < opened group by account_address, asset_id
@@ -2405,8 +2492,8 @@ begin
       from late l
      where b.account_address = l.account_address and b.asset_id = l.asset_id
        and b."timestamp" >= %1$L and b."timestamp" >= l.period
-       and (l.next_period is null or b."timestamp" < l.next_period)
-  $fold$, earliest);
+       and (l.next_period is null or b."timestamp" < l.next_period) and b."timestamp" < %2$L
+  $fold$, earliest, until);
 
   if exists (select from pg_temp.late_deltas where change_count < 0) then
     perform strata.drop_emptied_periods(earliest, latest);
@@ -2416,8 +2503,8 @@ begin
 end
 $$;
 
-comment on function strata.fold_late_deltas() is
-  'The part of fold_deltas() for keys whose history is touched: late changes and changes taken back. Cost follows the rows behind the earliest touched period of those keys.';
+comment on function strata.fold_late_deltas(timestamptz) is
+  'The part of fold_deltas() for keys whose history is touched: late changes and changes taken back. Cost follows the rows behind the earliest touched period of those keys. Rows from until on are left alone.';
 --! EndIncluded functions/fold_late_deltas.sql
 --! Included functions/lock_fold.sql
 create or replace function strata.lock_fold(hash_partition int default null) returns void
@@ -2834,6 +2921,11 @@ as $$
 declare
   taken bigint;
 begin
+  if min_time < (select s.retained_from from strata.partition_sets s where s.set_name = 'balance_changes') then
+    raise exception 'a reorg reaches back to balance changes of %, which are no longer retained', min_time
+      using errcode = 'object_not_in_prerequisite_state',
+            hint = 'Undo the retention of balance_changes, and retain more weeks of it than reorgs are deep.';
+  end if;
   perform strata.open_deltas();
   -- The literal time prunes the weeks before the fork. What of this was folded is decided under the lock of the fold, by
   -- stage_taken_back(): taken here already, that lock would be held while other rows are written, and deadlock with them.
@@ -2973,8 +3065,8 @@ as $$
 declare
   taken bigint;
 begin
-  if min_time < (select s.observations_from from strata.balance_status s) then
-    raise exception 'a reorg reaches back to snapshots of %, which are no longer retained', min_time
+  if min_time < (select greatest(s.observations_from, s.opened_before) from strata.balance_status s) then
+    raise exception 'a reorg reaches back to snapshots of %, which, or whose balances, are no longer retained', min_time
       using errcode = 'object_not_in_prerequisite_state', hint = 'Retain more weeks of snapshot_rows than reorgs are deep.';
   end if;
   perform strata.open_snapshots();
@@ -3201,6 +3293,30 @@ end;
 comment on function strata.note_snapshots_dropped(timestamptz) is
   'Says that rows of snapshot_rows before the cutoff are gone: the balances they made stay as they are, and later arrivals of that time are quarantined.';
 --! EndIncluded functions/note_snapshots_dropped.sql
+--! Included functions/refuse_dropped.sql
+create or replace function strata.refuse_dropped(set_name text, source_id smallint, from_block bigint, to_block bigint) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  earliest timestamptz;
+  retained timestamptz;
+begin
+  -- Retention moves on under this lock: whoever has got it sees either all of a retention or nothing.
+  perform strata.lock_fold();
+  select min(b.min_time) into earliest from strata.stream_batches b
+   where b.source_id = refuse_dropped.source_id and b.start_block between from_block and to_block;
+  select s.retained_from into retained from strata.partition_sets s where s.set_name = refuse_dropped.set_name;
+  if earliest < retained then
+    raise exception 'retention has meanwhile dropped the weeks of % before %; these rows begin at %', refuse_dropped.set_name, retained, earliest
+      using errcode = 'serialization_failure', hint = 'Load again: rows of that time go to quarantine.';
+  end if;
+end
+$$;
+
+comment on function strata.refuse_dropped(text, smallint, bigint, bigint) is
+  'Refuses to commit blocks (both inclusive, their ledger rows written) with rows of a time that retention has dropped since they were read; a load calls it before its fold. Takes the lock of the fold.';
+--! EndIncluded functions/refuse_dropped.sql
 --! Included functions/advance_fold.sql
 create or replace function strata.advance_fold(source_id smallint, hash_partition int, folded_block bigint) returns void
 language sql
@@ -3273,33 +3389,43 @@ comment on function strata.fold_pending(smallint, int, bigint, boolean) is
   'Folds the next loaded but not yet folded changes of a source for one hash partition of the state (0 to 3), in block order, up to the first gap unless told to go across; says how far it came, nulls when nothing waited. Four callers may work side by side, one per partition.';
 --! EndIncluded functions/fold_pending.sql
 --! Included functions/carry_forward_openings.sql
-create or replace function strata.carry_forward_openings(cutoff timestamptz) returns bigint
+create or replace function strata.carry_forward_openings(cutoff timestamptz, retention_id bigint default null) returns bigint
 language plpgsql
 set search_path = pg_catalog, strata, pg_temp
 set timezone = 'UTC'
 set datestyle = 'ISO'
+set work_mem = '256MB'
 as $$
 declare
   keys bigint;
 begin
   perform strata.lock_fold();
   execute format($carry$
+    with carried as materialized (
+      select distinct on (account_address, asset_id) account_address, asset_id, balance, "timestamp"
+        from strata.account_balances where "timestamp" < %1$L and "timestamp" >= %2$L
+       order by account_address, asset_id, "timestamp" desc
+    ), held as (
+      insert into strata.held_openings (retention_id, account_address, asset_id, balance, "timestamp")
+      select %3$L, c.account_address, c.asset_id, o.balance, o."timestamp"
+        from carried c
+        left join strata.account_balances_opening o on o.account_address = c.account_address and o.asset_id = c.asset_id
+       where %3$L is not null
+    )
     insert into strata.account_balances_opening as o (account_address, asset_id, balance, "timestamp")
-    select distinct on (account_address, asset_id) account_address, asset_id, balance, "timestamp"
-      from strata.account_balances where "timestamp" < %L and "timestamp" >= %L
-     order by account_address, asset_id, "timestamp" desc
+    select account_address, asset_id, balance, "timestamp" from carried
     on conflict (account_address, asset_id) do update
       set balance = excluded.balance, "timestamp" = excluded."timestamp"
       where o."timestamp" <= excluded."timestamp"
-  $carry$, cutoff, (select s.opened_before from strata.balance_status s));
+  $carry$, cutoff, (select s.opened_before from strata.balance_status s), retention_id);
   get diagnostics keys = row_count;
   update strata.balance_status set opened_before = greatest(opened_before, cutoff);
   return keys;
 end
 $$;
 
-comment on function strata.carry_forward_openings(timestamptz) is
-  'Writes the balance of every key at the cutoff into account_balances_opening; returns the keys written. Retention calls it, in the transaction that detaches the weeks before the cutoff.';
+comment on function strata.carry_forward_openings(timestamptz, bigint) is
+  'Writes the balance of every key at the cutoff into account_balances_opening; returns the keys written. Retention calls it before it takes the weeks out, and has the rows it writes over kept for its undo. Rows before the cutoff are out of the reckoning from its commit on, attached or not.';
 --! EndIncluded functions/carry_forward_openings.sql
 --! Included functions/note_changes_dropped.sql
 create or replace function strata.note_changes_dropped(cutoff timestamptz) returns void
@@ -3312,6 +3438,298 @@ end;
 comment on function strata.note_changes_dropped(timestamptz) is
   'Says that balance changes before the cutoff are gone: verify and rebuild start there, from the balances that were stored by then.';
 --! EndIncluded functions/note_changes_dropped.sql
+--! Included functions/waiting_since.sql
+create or replace function strata.waiting_since() returns timestamptz
+language sql stable
+set search_path = pg_catalog, strata, pg_temp
+begin atomic
+  select min(b.min_time)
+    from strata.stream_batches b
+    join strata.sources src on src.source_id = b.source_id
+    join strata.streams st on st.stream = src.stream and st.load = 'transfers'
+   where b.end_block > coalesce(
+     (select case count(*) when 4 then min(p.folded_block) end from strata.fold_progress p where p.source_id = b.source_id), -1);
+end;
+
+comment on function strata.waiting_since() is
+  'The time of the earliest loaded balance change that may wait to be folded; null when none does. Retention keeps what is later.';
+--! EndIncluded functions/waiting_since.sql
+--! Included functions/begin_retention.sql
+create or replace function strata.begin_retention(set_name text, cutoff timestamptz, partitions regclass[]) returns bigint
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  s       strata.partition_sets;
+  wrong   text;
+  waiting timestamptz;
+  id      bigint;
+begin
+  if set_name in ('account_balances', 'balance_changes', 'snapshot_rows') then
+    perform strata.lock_fold();
+  end if;
+  select * into strict s from strata.partition_sets p where p.set_name = begin_retention.set_name for update;
+  select string_agg(u.part::text, ', ') into wrong
+    from unnest(partitions) u (part)
+   where not exists (select from strata.set_partitions(s.set_name) p where p.partition = u.part and p.upper_bound <= cutoff);
+  if wrong is not null or cutoff <> strata.week_start(cutoff) or cutoff < s.retained_from then
+    raise exception 'cannot retain % from % on: % end later, are not attached, or the cutoff is none', s.set_name, cutoff, coalesce(wrong, 'no weeks')
+      using errcode = 'object_not_in_prerequisite_state', hint = 'Plan again; nothing was done.';
+  end if;
+
+  insert into strata.retentions (set_name, cutoff, retained_before, floor_before)
+  select s.set_name, cutoff, s.retained_from,
+         case s.set_name when 'account_balances' then b.opened_before when 'balance_changes' then b.changes_from else b.observations_from end
+    from strata.balance_status b
+  returning retention_id into id;
+  case s.set_name
+    when 'account_balances' then
+      perform strata.carry_forward_openings(cutoff, id);
+    when 'balance_changes' then
+      waiting := strata.waiting_since();
+      if waiting < cutoff then
+        raise exception 'balance changes from % on wait to be folded', waiting
+          using errcode = 'object_not_in_prerequisite_state', hint = 'Run pgstrata fold first.';
+      end if;
+      perform strata.note_changes_dropped(cutoff);
+    when 'snapshot_rows' then
+      perform strata.note_snapshots_dropped(cutoff);
+    else null;
+  end case;
+  update strata.partition_sets p set retained_from = cutoff where p.set_name = s.set_name;
+  insert into strata.held_partitions (set_name, lower_bound, upper_bound, reason, partition, partition_name, bytes, row_count,
+                                      retention_id, state, drop_after)
+  select s.set_name, w.lower_bound, w.upper_bound, 'retained', w.partition, w.partition_name, w.total_bytes, w.row_estimate,
+         id, 'detaching', 'infinity'
+    from strata.week_info(s.set_name) w where w.partition = any (partitions)
+   order by w.lower_bound;
+  return id;
+end
+$$;
+
+comment on function strata.begin_retention(text, timestamptz, regclass[]) is
+  'Takes weeks that end at or before the cutoff (a week''s start) out of the reckoning, in one transaction: opening balances are written, what they write over is kept, reads, verify, rebuild and loads go from the cutoff on, and the weeks are journaled as detaching. They are still attached: DETACH … CONCURRENTLY each, then hold_partition(). Returns the retention, for undo_retention().';
+--! EndIncluded functions/begin_retention.sql
+--! Included functions/hold_partition.sql
+create or replace function strata.hold_partition(partition regclass) returns bigint
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  h     strata.held_partitions;
+  part  regclass;
+  names text;
+begin
+  select * into h from strata.held_partitions j
+   where j.partition = hold_partition.partition::oid and j.state = 'detaching' for update;
+  if h.held_id is null or exists (select from pg_inherits i where i.inhrelid = hold_partition.partition) then
+    raise exception '% is attached, or its journal does not say that it is being taken out', hold_partition.partition
+      using errcode = 'object_not_in_prerequisite_state';
+  end if;
+  select string_agg(c.relname, ', ') into names
+    from pg_partition_tree(hold_partition.partition) t join pg_class c on c.oid = t.relid
+   where to_regclass(format('strata_held.%I', c.relname)) <> t.relid;
+  if names is not null then
+    raise exception 'strata_held has tables named % already', names
+      using errcode = 'duplicate_table', hint = 'Drop or rename those; then retain again, which goes on from here.';
+  end if;
+  for part in select t.relid from pg_partition_tree(hold_partition.partition) t join pg_class c on c.oid = t.relid
+               where c.relnamespace <> 'strata_held'::regnamespace loop
+    execute format('alter table %s set schema strata_held', part);
+  end loop;
+  update strata.held_partitions j
+     set state = 'held', detached_at = clock_timestamp(),
+         drop_after = clock_timestamp() + (select s.hold from strata.partition_sets s where s.set_name = h.set_name),
+         bytes = (select sum(pg_total_relation_size(t.relid)) from pg_partition_tree(hold_partition.partition) t)
+   where j.held_id = h.held_id;
+  return h.held_id;
+end
+$$;
+
+comment on function strata.hold_partition(regclass) is
+  'Moves a detached week and its leaves to schema strata_held under their own names, to be dropped after the set''s hold; the last step of taking a week out.';
+--! EndIncluded functions/hold_partition.sql
+--! Included functions/drop_held.sql
+create or replace function strata.drop_held(held_id bigint) returns bigint
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  h    strata.held_partitions;
+  name text;
+begin
+  select * into h from strata.held_partitions j where j.held_id = drop_held.held_id for update;
+  if h.state is distinct from 'held' or h.drop_after > clock_timestamp() then
+    raise exception 'held partition % is %', drop_held.held_id, case when h.state = 'held' then format('kept until %s', h.drop_after) else coalesce(h.state, 'unknown') end
+      using errcode = 'object_not_in_prerequisite_state', hint = 'strata.held_partitions says what may be dropped, and when.';
+  end if;
+  select format('%I.%I', n.nspname, c.relname) into name
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = h.partition;
+  if exists (select from pg_inherits i where i.inhrelid = h.partition)
+     or (select c.relnamespace from pg_class c where c.oid = h.partition) <> 'strata_held'::regnamespace then
+    raise exception '% is in use: it is attached, or no longer in strata_held', name
+      using errcode = 'object_in_use', hint = 'If somebody put it back on purpose, set its state to reattached in strata.held_partitions.';
+  end if;
+  if name is not null then
+    execute format('drop table %s', name);
+  end if;
+  update strata.held_partitions j set state = 'dropped', finished_at = clock_timestamp() where j.held_id = h.held_id;
+  if h.retention_id is not null
+     and not exists (select from strata.held_partitions j where j.retention_id = h.retention_id and j.finished_at is null) then
+    update strata.retentions r set dropped_at = clock_timestamp() where r.retention_id = h.retention_id;
+    delete from strata.held_openings o where o.retention_id = h.retention_id;
+    delete from strata.held_deltas d where d.retention_id = h.retention_id;
+  end if;
+  return h.bytes;
+end
+$$;
+
+comment on function strata.drop_held(bigint) is
+  'Drops a held week whose time has come, and with the last week of a retention all that was kept for undoing it; returns the bytes freed.';
+--! EndIncluded functions/drop_held.sql
+--! Included functions/put_back_openings.sql
+create or replace function strata.put_back_openings(retention_id bigint, cutoff timestamptz) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set work_mem = '256MB'
+as $$
+#variable_conflict use_column
+begin
+  delete from strata.account_balances_opening o using strata.held_openings h
+   where h.retention_id = put_back_openings.retention_id
+     and o.account_address = h.account_address and o.asset_id = h.asset_id;
+  insert into strata.account_balances_opening (account_address, asset_id, balance, "timestamp")
+  select h.account_address, h.asset_id, h.balance, h."timestamp"
+    from strata.held_openings h
+   where h.retention_id = put_back_openings.retention_id and h.balance is not null;
+
+  -- What came late meanwhile went into openings that are gone now: it is folded into the rows that are back, and only
+  -- into those; later ones and the state have it already.
+  perform strata.open_deltas();
+  insert into pg_temp.late_deltas (account_address, asset_id, period, delta, change_count, state_done)
+  select d.account_address, d.asset_id, d.period, d.delta, d.change_count, true
+    from strata.held_deltas d
+   where d.retention_id = put_back_openings.retention_id and (d.delta <> 0 or d.change_count <> 0);
+  if found then
+    perform strata.fold_late_deltas(cutoff);
+    delete from pg_temp.late_deltas;
+  end if;
+
+  -- The newest row of such a key may be another one than its opening knew of.
+  with newest as materialized (
+    select k.account_address, k.asset_id, coalesce(r."timestamp", o."timestamp") as "timestamp"
+      from (select distinct d.account_address, d.asset_id from strata.held_deltas d
+             where d.retention_id = put_back_openings.retention_id) k
+      left join lateral (
+        select b."timestamp" from strata.account_balances b
+         where b.account_address = k.account_address and b.asset_id = k.asset_id
+           and b."timestamp" >= (select s.opened_before from strata.balance_status s)
+         order by b."timestamp" desc limit 1
+      ) r on true
+      left join strata.account_balances_opening o on o.account_address = k.account_address and o.asset_id = k.asset_id
+  ), gone as (
+    delete from strata.account_balances_current c using newest n
+     where c.account_address = n.account_address and c.asset_id = n.asset_id and n."timestamp" is null
+  )
+  update strata.account_balances_current c set "timestamp" = n."timestamp"
+    from newest n
+   where c.account_address = n.account_address and c.asset_id = n.asset_id and c."timestamp" <> n."timestamp";
+
+  delete from strata.held_openings h where h.retention_id = put_back_openings.retention_id;
+  delete from strata.held_deltas d where d.retention_id = put_back_openings.retention_id;
+end
+$$;
+
+comment on function strata.put_back_openings(bigint, timestamptz) is
+  'The part of undo_retention() for balances: opening rows are again what they were before the retention, and what late changes added to them since goes to the rows of its weeks, which are attached again.';
+--! EndIncluded functions/put_back_openings.sql
+--! Included functions/undo_retention.sql
+create or replace function strata.undo_retention(retention_id bigint) returns int
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+as $$
+#variable_conflict use_column
+declare
+  r      strata.retentions;
+  s      strata.partition_sets;
+  h      strata.held_partitions;
+  home   name;
+  root   text;
+  part   regclass;
+  lost   timestamptz;
+  taken  text;
+  back   int := 0;
+begin
+  select * into r from strata.retentions j where j.retention_id = undo_retention.retention_id;
+  if r.set_name in ('account_balances', 'balance_changes', 'snapshot_rows') then
+    perform strata.lock_fold();
+  end if;
+  select * into r from strata.retentions j where j.retention_id = undo_retention.retention_id for update;
+  select * into s from strata.partition_sets p where p.set_name = r.set_name for update;
+  if r.undone_at is not null or r.dropped_at is not null or s.retained_from is distinct from r.cutoff then
+    raise exception 'retention % of % cannot be undone: it is undone or dropped already, or not the newest', undo_retention.retention_id, r.set_name
+      using errcode = 'object_not_in_prerequisite_state', hint = 'Undo the newest retention first; strata.retentions has them all.';
+  end if;
+  select max(j.upper_bound) into lost from strata.held_partitions j
+   where j.retention_id = r.retention_id and (j.state = 'dropped' or not exists (select from pg_class c where c.oid = j.partition));
+  if lost is not null and r.set_name = 'account_balances' then
+    raise exception 'retention % cannot be undone: weeks of it up to % are dropped', r.retention_id, lost
+      using errcode = 'object_not_in_prerequisite_state', hint = 'Opening balances are exact from the cutoff on only.';
+  end if;
+  select format('%I.%I', n.nspname, c.relname), n.nspname into root, home
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = s.parent;
+
+  for h in
+    select * from strata.held_partitions j
+     where j.retention_id = r.retention_id and j.finished_at is null and j.lower_bound >= coalesce(lost, '-infinity')
+     order by j.lower_bound
+  loop
+    if exists (select from pg_inherits i where i.inhrelid = h.partition and i.inhdetachpending) then
+      raise exception 'the detach of % is unfinished', h.partition_name
+        using errcode = 'object_not_in_prerequisite_state', hint = format('alter table %s detach partition %s finalize', root, h.partition::regclass);
+    end if;
+    if not exists (select from pg_inherits i where i.inhrelid = h.partition) then
+      select p.partition::text into taken from strata.set_partitions(s.set_name) p
+       where p.is_default or (p.lower_bound < h.upper_bound and p.upper_bound > h.lower_bound) limit 1;
+      if taken is not null then
+        raise exception '% cannot be put back: % is in its place', h.partition_name, taken
+          using errcode = 'object_not_in_prerequisite_state',
+                hint = format('Move the rows of %s elsewhere, detach it, and undo again; then insert them anew.', taken);
+      end if;
+      for part in select t.relid from pg_partition_tree(h.partition::regclass) t join pg_class c on c.oid = t.relid
+                   where c.relnamespace <> home::regnamespace loop
+        execute format('alter table %s set schema %I', part, home);
+      end loop;
+      execute format('alter table %s attach partition %s for values from (%L) to (%L)',
+        root, h.partition::regclass, h.lower_bound, h.upper_bound);
+    end if;
+    update strata.held_partitions j set state = 'reattached', finished_at = clock_timestamp() where j.held_id = h.held_id;
+    back := back + 1;
+  end loop;
+
+  update strata.retentions j set undone_at = clock_timestamp() where j.retention_id = r.retention_id;
+  update strata.partition_sets p set retained_from = greatest(r.retained_before, lost) where p.set_name = s.set_name;
+  case r.set_name
+    when 'account_balances' then
+      update strata.balance_status set opened_before = r.floor_before, changed_at = clock_timestamp();
+      perform strata.put_back_openings(r.retention_id, r.cutoff);
+    when 'balance_changes' then
+      update strata.balance_status set changes_from = greatest(r.floor_before, lost), changed_at = clock_timestamp();
+    when 'snapshot_rows' then
+      update strata.balance_status set observations_from = greatest(r.floor_before, lost), changed_at = clock_timestamp();
+    else null;
+  end case;
+  return back;
+end
+$$;
+
+comment on function strata.undo_retention(bigint) is
+  'Puts the weeks of the newest retention of a set back, without a scan, and with them what opening balances and balance_status said before; in one transaction. Weeks dropped already stay dropped: then balances cannot be put back, other sets from the last dropped week on. Returns the weeks that are attached again.';
+--! EndIncluded functions/undo_retention.sql
 --! Included functions/recompute_floor.sql
 create or replace function strata.recompute_floor() returns timestamptz
 language sql stable
@@ -3839,10 +4257,12 @@ begin
     to strata_reader;
   grant insert, update, delete on strata.streams, strata.sources, strata.stream_batches, strata.quarantine, strata.assets,
     strata.balance_changes, strata.account_balances, strata.account_balances_current, strata.snapshot_rows,
-    strata.fold_progress, strata.balance_status to strata_loader;
+    strata.fold_progress, strata.balance_status, strata.account_balances_opening, strata.held_openings, strata.held_deltas
+    to strata_loader;
   grant usage on all sequences in schema strata to strata_loader, strata_maintainer;
   grant insert, update, delete on strata.partition_sets, strata.account_balances_opening, strata.maintenance_runs,
-    strata.consolidations, strata.held_partitions to strata_maintainer;
+    strata.consolidations, strata.held_partitions, strata.retentions, strata.held_openings, strata.held_deltas
+    to strata_maintainer;
 end
 $$;
 

@@ -151,6 +151,23 @@ export interface FoldProgress {
   updated_at: Generated<Column<Date, Date | string>>;
 }
 
+export interface HeldDeltas {
+  retention_id: number;
+  account_address: Buffer;
+  asset_id: Column<string, bigint | string>;
+  period: Column<Date, Date | string>;
+  delta: Column<string, bigint | string>;
+  change_count: number;
+}
+
+export interface HeldOpenings {
+  retention_id: number;
+  account_address: Buffer;
+  asset_id: Column<string, bigint | string>;
+  balance: Nullable<Column<string, bigint | string>>;
+  timestamp: Nullable<Column<Date, Date | string>>;
+}
+
 export interface HeldPartitions {
   held_id: Generated<number>;
   set_name: string;
@@ -164,6 +181,7 @@ export interface HeldPartitions {
   bytes: number | null;
   row_count: number | null;
   consolidation_id: number | null;
+  retention_id: number | null;
   state: Generated<string>;
   detail: Generated<Column<unknown, string>>;
   detached_at: Generated<Column<Date, Date | string>>;
@@ -218,6 +236,8 @@ export interface PartitionSets {
   hold: Generated<string>;
   /** Bytes beyond which one partition is reported as too big */
   size_alert: Generated<number>;
+  /** Weeks before this were dropped by retention: they are not made again, and rows of that time are quarantined */
+  retained_from: Generated<Column<Date, Date | string>>;
   created_at: Generated<Column<Date, Date | string>>;
 }
 
@@ -228,6 +248,20 @@ export interface Quarantine {
   reason: string;
   detail: Column<unknown, string>;
   quarantined_at: Generated<Column<Date, Date | string>>;
+}
+
+export interface Retentions {
+  retention_id: Generated<number>;
+  set_name: string;
+  cutoff: Column<Date, Date | string>;
+  /** partition_sets.retained_from before it */
+  retained_before: Column<Date, Date | string>;
+  /** What balance_status said of the set before it: opened_before, changes_from or observations_from */
+  floor_before: Column<Date, Date | string>;
+  noted_at: Generated<Column<Date, Date | string>>;
+  undone_at: Nullable<Column<Date, Date | string>>;
+  /** When the last of its weeks was dropped: from then on it cannot be undone */
+  dropped_at: Nullable<Column<Date, Date | string>>;
 }
 
 export interface SnapshotRows {
@@ -312,10 +346,13 @@ export interface DB {
   balances_current: BalancesCurrent;
   consolidations: Consolidations;
   fold_progress: FoldProgress;
+  held_deltas: HeldDeltas;
+  held_openings: HeldOpenings;
   held_partitions: HeldPartitions;
   maintenance_runs: MaintenanceRuns;
   partition_sets: PartitionSets;
   quarantine: Quarantine;
+  retentions: Retentions;
   snapshot_rows: SnapshotRows;
   sources: Sources;
   stream_batches: StreamBatches;

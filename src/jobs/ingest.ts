@@ -1,6 +1,6 @@
 /** Runs one stream: from the last committed block on, to the head, to a given block, or for ever. */
 import type { Schema } from 'apache-arrow';
-import { asWarehouseError } from '../db/errors.ts';
+import { asWarehouseError, sqlstateOf } from '../db/errors.ts';
 import { releaseAdvisoryLock, tryAdvisoryLock } from '../db/locks.ts';
 import { withClient } from '../db/pool.ts';
 import { WarehouseError } from '../runtime/errors.ts';
@@ -77,13 +77,37 @@ const run = async (options: IngestOptions): Promise<IngestResult> => {
     });
   };
   const load = options.serverKind === 'amp' ? loadBlocks : loadWhole;
-  const end = await load(options, openPipeline).catch((thrown: unknown): IngestEnd => {
+  const end = await againWhereWeeksMoved(
+    () => load(options, openPipeline),
+    () => tally.batches,
+  ).catch((thrown: unknown): IngestEnd => {
     // Stopped before there was anything to finish: no failure.
     if (options.signal.aborted && thrown instanceof WarehouseError && thrown.kind === 'cancelled')
       return 'stopped';
     throw thrown;
   });
   return { stream, end, ...tally };
+};
+
+/**
+ * What a load meets when maintenance took a week out between its preparation and its commit: no partition for the row, or
+ * the fold's refusal. The weeks are remembered by the run, so it starts over from the ledger and looks at them anew.
+ */
+const MOVED_WEEKS: ReadonlySet<string | undefined> = new Set(['23514', '40001']);
+
+/** Runs `load` again where weeks have moved; twice in a row without a commit between is a failure. */
+const againWhereWeeksMoved = async (
+  load: () => Promise<IngestEnd>,
+  committed: () => number,
+): Promise<IngestEnd> => {
+  for (let failedAt = -1; ;) {
+    try {
+      return await load();
+    } catch (thrown) {
+      if (!MOVED_WEEKS.has(sqlstateOf(thrown)) || committed() === failedAt) throw thrown;
+      failedAt = committed();
+    }
+  }
 };
 
 const count = (tally: Tally, result: Committed): void => {

@@ -1,7 +1,12 @@
 /** The registry: what each verb of maintenance plans, does and takes back. */
 import type { Pool } from '../db/query.ts';
 import { applyEnsure, planEnsure } from '../warehouse/partitions/ensure-plan.ts';
+import { applyDrop, planDrop } from '../warehouse/partitions/held.ts';
+import { applyOptimize, planOptimize } from '../warehouse/partitions/optimize.ts';
 import type { Plan } from '../warehouse/partitions/plan.ts';
+import { applyRetain } from '../warehouse/partitions/retain/apply.ts';
+import { planRetain } from '../warehouse/partitions/retain/plan.ts';
+import { applyUndoRetention, planUndoRetention } from '../warehouse/partitions/retain/undo.ts';
 
 /** Verbs that go over sets, in the order in which they run when several are due. */
 export const VERB_NAMES = ['ensure', 'retain', 'drop', 'consolidate', 'optimize'] as const;
@@ -49,4 +54,11 @@ export interface VerbModule {
 /** The project's own verbs. */
 export const MAINTENANCE_VERBS: Readonly<Partial<Record<MaintenanceVerb, VerbModule>>> = {
   ensure: { plan: planEnsure, apply: applyEnsure, takesWeeks: true },
+  retain: {
+    plan: planRetain,
+    apply: applyRetain,
+    undo: { plan: planUndoRetention, apply: applyUndoRetention },
+  },
+  drop: { plan: planDrop, apply: applyDrop },
+  optimize: { plan: planOptimize, apply: applyOptimize },
 };

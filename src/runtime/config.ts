@@ -139,6 +139,9 @@ const policy = z.strictObject({
   consolidate_after: interval.nullable().optional(),
   retain: interval.nullable().optional(),
   groups: groups.optional(),
+  hold: interval.optional(),
+  heap_order: z.enum(['time', 'key']).optional(),
+  size_alert: z.int().min(1).optional(),
 });
 
 const cron = z

@@ -10,7 +10,7 @@ import type { RowsConfig } from '../runtime/config.ts';
 import { WarehouseError, withDetail } from '../runtime/errors.ts';
 import { weekOf } from '../runtime/instant.ts';
 import { addCounts, NOTHING, type Dataset, type LoadBuffer, type RangePlace } from './datasets.ts';
-import { openWeeks, type WeekKeeper } from './partitions/ensure.ts';
+import { openWeeks, outsideReason, partitionSetOf, type WeekKeeper } from './partitions/ensure.ts';
 import { quarantine, rowAsJson, type Refused } from './quarantine.ts';
 import type { RangeCount } from './stream-state.ts';
 import { BATCH_COLUMN, BLOCK_COLUMN, prepareTable, tableName } from './target-table.ts';
@@ -68,7 +68,8 @@ export const createRows = (
     },
     prepare: async (schema) => {
       const columns = await prepareTable(pool, schema, config, hasBlocks ? config.block : null);
-      const weeks = config.partition === undefined ? null : await openWeeks(pool, name.table, now);
+      const weeks =
+        config.partition === undefined ? null : await openWeeks(pool, await partitionSetOf(pool, name), now);
       opened = {
         encoder: createCopyEncoder(schema, { columns }),
         copy: copyStatement(pool, table, columns),
@@ -222,13 +223,12 @@ const inspect = (
   let maxTime = -Infinity;
   for (let row = 0; row < batch.numRows; row++) {
     const at = time.isNull(row) ? null : time.at(row);
-    if (at === null || at < keeper.window.earliest || at > keeper.window.latest) {
-      const reason =
-        at === null ? `${column} is null` : `${column} lies outside the sane window of ${config.table}`;
+    const reason = at === null ? `${column} is null` : outsideReason(keeper.window, at, column, config.table);
+    if (at === null || reason !== null) {
       refused.push({
         sourceId: place.sourceId,
         block: blockOf(batch, row, place),
-        reason,
+        reason: reason ?? '',
         detail: rowAsJson(batch, row),
       });
       continue;

@@ -18,7 +18,7 @@ import { WarehouseError } from '../runtime/errors.ts';
 import { instantOf } from '../runtime/instant.ts';
 import { createAssetBook, writeAssets, type NewAsset } from './assets.ts';
 import { addCounts, NOTHING, type Dataset, type LoadBuffer } from './datasets.ts';
-import { openWeeks, type WeekKeeper } from './partitions/ensure.ts';
+import { openWeeks, refuseDropped, type WeekKeeper } from './partitions/ensure.ts';
 import { quarantine, type Refused } from './quarantine.ts';
 import { createArrivalCounter } from './row-counter.ts';
 import { snapshotColumns } from './snapshot-columns.ts';
@@ -80,8 +80,9 @@ export const createSnapshots = (
       for (const keeper of get().keepers) await keeper.ensure((buffer as SnapshotBuffer).weeks);
     },
     write: (client, buffer) => writeSnapshots(client, buffer as SnapshotBuffer, config),
-    settle: async (client) => {
+    settle: async (client, entries) => {
       await openStage(client);
+      for (const set of ['snapshot_rows', 'account_balances']) await refuseDropped(client, set, entries);
       await sql`select strata.fold_snapshots(${grain}, ${onlyChanges})`.execute(on(client));
     },
     erase: async (client, sourceId, span, from, to) => {
@@ -119,6 +120,7 @@ const openSnapshots = async (
       window: {
         earliest: Math.max(rows.window.earliest, balances.window.earliest),
         latest: Math.min(rows.window.latest, balances.window.latest),
+        retainedFrom: Math.max(rows.window.retainedFrom, balances.window.retainedFrom),
       },
       settledBefore: await readSettledBefore(pool),
       encoder: createStageEncoder(schema, columns),

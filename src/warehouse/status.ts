@@ -1,6 +1,8 @@
-/** What the database says of itself: streams, partitions, quarantine. */
+/** What the database says of itself: streams, partitions, quarantine, what is amiss. */
 import { sql } from 'kysely';
 import { on, type Pool } from '../db/query.ts';
+import type { Alert } from './partitions/alerts.ts';
+import { watchSets } from './partitions/watch.ts';
 
 /** One network of one stream. */
 export interface StreamStatus {
@@ -31,6 +33,8 @@ export interface SetStatus {
 export interface WarehouseStatus {
   readonly streams: readonly StreamStatus[];
   readonly sets: readonly SetStatus[];
+  /** What the watch of the sets has found. */
+  readonly alerts: readonly Alert[];
 }
 
 /** Reads the status; a few catalog and ledger queries, no table scans. */
@@ -63,5 +67,6 @@ export const readStatus = async (pool: Pool): Promise<WarehouseStatus> => {
       last_commit: row.last_commit?.toISOString() ?? null,
     })),
     sets: sets.rows,
+    alerts: await watchSets(pool),
   };
 };

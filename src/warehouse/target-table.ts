@@ -187,7 +187,7 @@ const createTable = async (
       // BRIN costs next to nothing on load and keeps a reorg from reading the whole table.
       await sql`create index on ${table} using brin (${sql.id(BLOCK_COLUMN)})`.execute(transaction);
       if (partition !== undefined) {
-        await sql`select strata.create_partition_set(${name.table}, ${`"${name.schema}"."${name.table}"`}::regclass, ${partition.time},
+        await sql`select strata.create_partition_set(strata.free_set_name(${name.schema}, ${name.table}), ${`"${name.schema}"."${name.table}"`}::regclass, ${partition.time},
           ${cutColumn(partition)}, ${partition.modulus}, ${partition.groups === undefined ? null : groupsJson(partition.groups)}::jsonb)`.execute(
           transaction,
         );

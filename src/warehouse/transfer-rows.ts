@@ -8,7 +8,7 @@ import { WarehouseError, withDetail } from '../runtime/errors.ts';
 import { weekOf } from '../runtime/instant.ts';
 import type { AssetBook, AssetId } from './assets.ts';
 import type { RangePlace } from './datasets.ts';
-import type { SaneWindow } from './partitions/ensure.ts';
+import { outsideReason, type SaneWindow } from './partitions/ensure.ts';
 import { rowAsJson, type Refused } from './quarantine.ts';
 import type { RowCounter } from './row-counter.ts';
 import type { RangeCount } from './stream-state.ts';
@@ -130,7 +130,6 @@ export const appendRows = (
 ): RangeCount => {
   const columns = bindColumns(batch, reading);
   const { sourceId, range } = place;
-  const { earliest, latest } = reading.window;
   const total = rows === null ? batch.numRows : rows.length;
   let minTime = Infinity;
   let maxTime = -Infinity;
@@ -159,9 +158,8 @@ export const appendRows = (
           ? reading.counter.next(place, block)
           : required(columns.ordinal, row, reading.config.ordinal!);
       const reason =
-        time < earliest || time > latest
-          ? `${reading.config.time} lies outside the sane window of balance_changes`
-          : fractionFault(reading, columns, range.network, row);
+        outsideReason(reading.window, time, reading.config.time, 'balance_changes') ??
+        fractionFault(reading, columns, range.network, row);
       if (reason !== null) {
         refused++;
         sink.refused.push({ sourceId, block, reason, detail: rowAsJson(batch, row) });
