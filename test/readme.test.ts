@@ -20,6 +20,7 @@ import {
 } from '../scripts/readme-tables.ts';
 import { createProgram } from '../src/cli/main.ts';
 import { table } from '../src/cli/output.ts';
+import { migrate } from '../src/db/migrate.ts';
 import { createPool } from '../src/db/pool.ts';
 import { createChain } from '../src/devnet/chain.ts';
 import { runDemo } from '../src/devnet/demo.ts';
@@ -120,28 +121,41 @@ describe('policy files', () => {
     }
   });
 
-  it('are what the library example needs', { timeout: 120_000 }, async () => {
+  it('are what the library examples need', { timeout: 120_000 }, async () => {
     const folder = await mkdtemp(join(tmpdir(), 'pgstrata-readme-'));
     try {
       const [policy = ''] = blocksOf('yaml');
-      const [example = ''] = blocksOf('ts');
       const door = pathToFileURL(join(ROOT, 'src/index.ts'));
       await writeFile(join(folder, 'pgstrata.yaml'), policy.replace(SHOWN_URL, devnet.url));
-      await writeFile(join(folder, 'typed.ts'), example);
-      await writeFile(join(folder, 'run.mts'), example.replace("from 'pgstrata'", `from '${door.href}'`));
+      for (const [number, example] of numbered(blocksOf('ts'))) {
+        await writeFile(join(folder, `typed${number}.ts`), example);
+        await writeFile(
+          join(folder, `run${number}.mts`),
+          example.replace("from 'pgstrata'", `from '${door.href}'`),
+        );
+      }
       await typeCheck(folder);
       const { url } = await database.createDatabase();
       const env = { ...process.env, DATABASE_URL: url };
-      const { stdout } = await promisify(execFile)(process.execPath, ['run.mts'], { cwd: folder, env });
-      expect(stdout).toMatch(/^erc20_transfers: complete, \d{3,} rows$/m);
-      expect(stdout).toContain('position: 49');
+      await migrate({ connectionString: url });
+      let said = '';
+      for (const [number] of numbered(blocksOf('ts'))) {
+        const { stdout } = await promisify(execFile)(process.execPath, [`run${number}.mts`], {
+          cwd: folder,
+          env,
+        });
+        said += stdout;
+      }
+      expect(said).toMatch(/^erc20_transfers: complete, \d{3,} rows$/m);
+      expect(said).toContain('position: 49');
+      expect(said).toContain("tablename: 'account_balances_2026_01_04_hash_");
     } finally {
       await rm(folder, { recursive: true, force: true });
     }
   });
 });
 
-/** Compiles the folder's `typed.ts` with the project's own strictness; `pgstrata` is its source. */
+/** Compiles the folder's `typed*.ts` with the project's own strictness; `pgstrata` is its source. */
 const typeCheck = async (folder: string): Promise<void> => {
   const settings = {
     extends: join(ROOT, 'tsconfig.json'),
@@ -149,7 +163,7 @@ const typeCheck = async (folder: string): Promise<void> => {
       paths: { pgstrata: [join(ROOT, 'src/index.ts')] },
       typeRoots: [join(ROOT, 'node_modules/@types')],
     },
-    include: ['typed.ts'],
+    include: ['typed*.ts'],
   };
   await writeFile(join(folder, 'package.json'), '{"type":"module"}');
   await writeFile(join(folder, 'tsconfig.json'), JSON.stringify(settings));
