@@ -11,6 +11,7 @@ declare
   behind      boolean;
   folded      bigint;
 begin
+  perform strata.share_gates('account_balances');
   perform strata.lock_fold();
   perform strata.heal_state();
   execute format($check$

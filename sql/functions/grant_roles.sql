@@ -34,6 +34,7 @@ begin
     strata.balance_changes, strata.account_balances, strata.account_balances_current, strata.snapshot_rows,
     strata.fold_progress, strata.balance_status to strata_loader;
   grant usage on all sequences in schema strata to strata_loader, strata_maintainer;
+  grant usage, create on schema strata, strata_held to strata_maintainer;
   grant insert, update, delete on strata.partition_sets, strata.account_balances_opening, strata.maintenance_runs,
     strata.consolidations, strata.held_partitions to strata_maintainer;
 end

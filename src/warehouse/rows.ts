@@ -66,6 +66,7 @@ export const createRows = (
       grain: 'hour',
       definition: config,
     },
+    sets: config.partition === undefined ? [] : [name.table],
     prepare: async (schema) => {
       const columns = await prepareTable(pool, schema, config, hasBlocks ? config.block : null);
       const weeks = config.partition === undefined ? null : await openWeeks(pool, name.table, now);
