@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:77ec06f98ddcfdd00ea284ff1017f618866a47a0
+--! Hash: sha1:765408d3a9f8a19280a198b2a683e48ce2a0a1b1
 --! Message: warehouse
 
 -- Table DDL lives only here; functions and views live one per file under sql/ and are included below.
@@ -596,6 +596,23 @@ return case when role = 0 then 'public' else quote_ident(pg_get_userbyid(role)) 
 
 comment on function strata.role_text(oid) is 'A role as it stands in GRANT and CREATE POLICY; 0 is public.';
 --! EndIncluded functions/role_text.sql
+--! Included functions/refuse_detached.sql
+create or replace function strata.refuse_detached() returns trigger
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+begin
+  if current_setting('strata.replaying', true) = 'on' then
+    return null;
+  end if;
+  raise exception '% is not part of its set now; nothing may be written to it', tg_relid::regclass
+    using errcode = 'object_not_in_prerequisite_state', hint = 'Write to the parent table, or look the partition up again.';
+end
+$$;
+
+comment on function strata.refuse_detached() is
+  'Trigger on tables that maintenance has taken out of their set or not put in yet: whoever looked a partition up before an exchange and writes now would lose what is written, so it is refused. Only a copy or a replay, which sets strata.replaying, may.';
+--! EndIncluded functions/refuse_detached.sql
 --! Included functions/index_statements.sql
 create or replace function strata.index_statements(source regclass, target text)
 returns table (statement text, definition text)
@@ -861,6 +878,9 @@ begin atomic
   union all
   select format('%s is no ordinary, logged table', p.oid::regclass), 'Only ordinary leaves can be merged.'
     from parts p where not p.is_week and (p.relkind <> 'r' or p.relpersistence <> 'p')
+  union all
+  select format('%s lies in another schema than its week', p.oid::regclass), 'Move it: ALTER TABLE … SET SCHEMA.'
+    from parts p where p.nspname <> (select w.nspname from parts w where w.is_week)
   union all
   select format('%s has the trigger %I of its own', g.tgrelid::regclass, g.tgname), 'Create it on the week or on the parent, or drop it.'
     from pg_trigger g join parts p on p.oid = g.tgrelid

@@ -32,6 +32,7 @@ export const replayStatements = (spec: CopySpec, truncates: boolean): readonly s
 export const REPLAY_SETTINGS: readonly string[] = [
   'set local row_security = off',
   'set local jit = off',
+  "set local strata.replaying = 'on'",
   'set local enable_hashjoin = off',
   'set local enable_mergejoin = off',
 ];

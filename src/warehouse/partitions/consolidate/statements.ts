@@ -31,6 +31,15 @@ export const mark = (week: ConsolidationWeek, step: JournalStep, more = ''): str
 export const takeGate = (set: string): string =>
   `select pg_advisory_xact_lock(strata.advisory_key(${literal(gateLock(set))}))`;
 
+const heldLeaves = ({ leafNames }: ConsolidationWeek): readonly string[] =>
+  leafNames.map((leaf) => `${identifier(HELD_SCHEMA)}.${identifier(leaf)}`);
+
+/** Whoever looked a table up before an exchange and writes after it would lose what is written. */
+const refuseWrites = (table: string): readonly string[] => [
+  `create trigger strata_detached before insert or update or delete or truncate on ${table} for each statement execute function strata.refuse_detached()`,
+  `alter table only ${table} enable always trigger strata_detached`,
+];
+
 /** The stage, everything that belongs to it but rows and indexes, both key logs, and the journal row: one transaction. */
 export const stageStatements = (week: ConsolidationWeek): readonly string[] => {
   const { forward, stage, name, timeColumn, lower, upper, accessMethod, tablespace } = week;
@@ -42,6 +51,7 @@ export const stageStatements = (week: ConsolidationWeek): readonly string[] => {
     `create table ${stage} (like ${forward.source} including all excluding identity excluding indexes)${accessMethod} with (autovacuum_enabled = off)${tablespace}`,
     `alter table ${stage} drop constraint if exists ${bounds}`,
     `alter table ${stage} add constraint ${bounds} check (${timeColumn} >= ${lower} and ${timeColumn} < ${upper})`,
+    ...refuseWrites(stage),
     `select strata.copy_properties(${literal(forward.source)}, ${literal(stage)})`,
     ...captureObjects(forward, 'refuse'),
     ...captureObjects(week.backward, 'mark'),
@@ -72,12 +82,14 @@ export const swapStatements = (week: ConsolidationWeek): readonly string[] => {
     ...replayStatements(forward, false),
     ...endCapture(forward),
     ...dropLog(forward),
+    `drop trigger strata_detached on ${stage}`,
     `select strata.hand_over(${literal(forward.source)}, ${literal(stage)})`,
     `alter table ${root} detach partition ${forward.source}`,
     ...[name, ...leafNames].map(
       (table) =>
         `alter table ${identifier(week.schema)}.${identifier(table)} set schema ${identifier(HELD_SCHEMA)}`,
     ),
+    ...[backward.target, ...heldLeaves(week)].flatMap(refuseWrites),
     autovacuum === null
       ? `alter table ${stage} reset (autovacuum_enabled)`
       : `alter table ${stage} set (autovacuum_enabled = ${literal(autovacuum)})`,
@@ -107,12 +119,14 @@ export const swapBackStatements = (week: ConsolidationWeek): readonly string[] =
     ...replayStatements(backward, true),
     ...endCapture(backward),
     ...dropLog(backward),
+    ...[backward.target, ...heldLeaves(week)].map((table) => `drop trigger strata_detached on ${table}`),
     `select strata.hand_over(${literal(stage)}, ${literal(backward.target)})`,
     `alter table ${root} detach partition ${stage}`,
     ...[name, ...leafNames].map(
       (table) =>
         `alter table ${identifier(HELD_SCHEMA)}.${identifier(table)} set schema ${identifier(schema)}`,
     ),
+    ...refuseWrites(stage),
     `alter table ${stage} set schema ${identifier(HELD_SCHEMA)}`,
     `alter table ${root} attach partition ${forward.source} for values from (${lower}) to (${upper})`,
     `update strata.held_partitions h set state = 'reattached', finished_at = clock_timestamp()
