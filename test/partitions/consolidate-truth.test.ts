@@ -15,7 +15,8 @@ import {
 } from '../../src/warehouse/partitions/consolidate/undo.ts';
 import { useDatabase } from '../database.ts';
 import { randomRuns, seed } from '../seed.ts';
-import { expectNothingLeft, fillChanges, kinds, NOW, QUICK, WEEK } from './consolidate.ts';
+import { expectNothingLeft, fillChanges, kinds } from './consolidate.ts';
+import { NOW, QUICK, WEEK } from './settings.ts';
 import { newTraffic, runReader, runWriter, TRUTH, TRUTH_WEEKS, type Traffic } from './writers.ts';
 
 const database = useDatabase();

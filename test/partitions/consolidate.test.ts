@@ -8,7 +8,8 @@ import {
   planUndoConsolidation,
 } from '../../src/warehouse/partitions/consolidate/undo.ts';
 import { useDatabase } from '../database.ts';
-import { contents, expectNothingLeft, fillChanges, kinds, NOW, QUICK, WEEK } from './consolidate.ts';
+import { contents, expectNothingLeft, fillChanges, kinds } from './consolidate.ts';
+import { NOW, QUICK, WEEK } from './settings.ts';
 
 const database = useDatabase();
 const SET = 'balance_changes';

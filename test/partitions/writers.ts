@@ -1,7 +1,7 @@
 /** Writers and readers that go on while weeks are rebuilt under them; each change is made in a truth table as well, in the same transaction. */
 import pg from 'pg';
 import { sqlstateOf } from '../../src/db/errors.ts';
-import { weekAt } from './consolidate.ts';
+import { weekAt } from './settings.ts';
 
 /** A repeatable source of integers below a limit: mulberry32. */
 export const diceOf = (start: number): ((below: number) => number) => {

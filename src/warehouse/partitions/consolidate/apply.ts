@@ -9,11 +9,12 @@ import { readWeeks } from '../weeks.ts';
 import { abandon } from './abandon.ts';
 import { atOneSnapshot } from './copy.ts';
 import { keepPrediction, keepProof, readSwapped, stepOf } from './journal.ts';
-import { runLocked, type Patience } from './ladder.ts';
+import { PATIENCE, runLocked, type Patience } from './ladder.ts';
 import { readObstacles, unmatchedIndexes, type Phase } from './plan.ts';
 import { prove } from './prove.ts';
 import { REPLAY_SETTINGS, replayAll, replayStatements } from './replay.ts';
 import { mark } from './statements.ts';
+import { waitForSnapshots } from './snapshots.ts';
 import { readWeek, type ConsolidationWeek } from './week.ts';
 
 /** What happens meanwhile. */
@@ -230,7 +231,8 @@ export const PHASES: Readonly<Record<Phase, Run>> = {
   },
   swap: async (work, statements) => {
     const { pool, week, signal, patience } = work;
-    await refuseUnmatched(pool, week);
+    await buildUnmatched(pool, week);
+    await waitForSnapshots(pool, week, (patience ?? PATIENCE).snapshots_ms, signal);
     await runLocked(pool, week.set, statements, {
       signal,
       settings: REPLAY_SETTINGS,
@@ -245,7 +247,7 @@ const catchUp = ({ pool, week, signal }: Work): Promise<number> =>
   replayAll(pool, replayStatements(week.forward, false), signal);
 
 /** An index that the parent got meanwhile would be built by ATTACH, with the root locked. */
-const refuseUnmatched = async (pool: Pool, week: ConsolidationWeek): Promise<void> => {
+const buildUnmatched = async (pool: Pool, week: ConsolidationWeek): Promise<void> => {
   const { rows } = await pool.query<{ statement: string }>(unmatchedIndexes(week));
   for (const { statement } of rows) await pool.query(statement);
 };

@@ -20,6 +20,8 @@ export interface Patience {
   readonly pause_ms: number;
   /** Longest wait for loads that are under way, milliseconds. */
   readonly gate_ms: number;
+  /** Longest wait for transactions whose snapshot is older than the copy, milliseconds. */
+  readonly snapshots_ms: number;
 }
 
 export const PATIENCE: Patience = {
@@ -27,6 +29,7 @@ export const PATIENCE: Patience = {
   attempts: 100,
   pause_ms: 300,
   gate_ms: 60_000,
+  snapshots_ms: 60_000,
 };
 
 /** No single statement under the locks may take longer: better to let go and to try again. */

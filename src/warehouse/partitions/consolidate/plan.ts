@@ -8,7 +8,7 @@ import { copyStatements } from './copy.ts';
 import { readOpen, type OpenConsolidation } from './journal.ts';
 import { proofStatements } from './prove.ts';
 import { replayStatements } from './replay.ts';
-import { captureStatements, mark, stageStatements, swapStatements } from './statements.ts';
+import { captureStatements, COPIED_AT, mark, stageStatements, swapStatements } from './statements.ts';
 import { readWeek, type ConsolidationWeek } from './week.ts';
 
 /** Which weeks to consolidate. */
@@ -200,7 +200,7 @@ export const weekSteps = (
       'copy',
       [
         ...copyStatements(forward, { heap: heapOrder, timeColumn: week.timeColumn, lower: week.lower }),
-        mark(week, 'copying'),
+        mark(week, 'copying', COPIED_AT),
       ],
       everywhere('ACCESS SHARE').map((lock) => ({ ...lock, held: 'step' })),
       { rows: size.rows, bytes: size.heap_bytes },

@@ -27,6 +27,9 @@ const ofWeek = ({ set, lower }: ConsolidationWeek): string =>
 export const mark = (week: ConsolidationWeek, step: JournalStep, more = ''): string =>
   `update strata.consolidations set step = '${step}', updated_at = clock_timestamp()${more} where ${ofWeek(week)}`;
 
+/** Notes in the journal when the rows were there: whoever has an older snapshot does not see them. */
+export const COPIED_AT = `, detail = detail || jsonb_build_object('copied_at', clock_timestamp())`;
+
 /** Takes the gate of the set alone: loads that are under way end first, others wait. */
 export const takeGate = (set: string): string =>
   `select pg_advisory_xact_lock(strata.advisory_key(${literal(gateLock(set))}))`;

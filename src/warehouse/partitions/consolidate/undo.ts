@@ -17,10 +17,11 @@ import {
   type Run,
 } from './apply.ts';
 import { keepProof, noteError, readOpen, type OpenConsolidation } from './journal.ts';
-import { runLocked } from './ladder.ts';
+import { PATIENCE, runLocked } from './ladder.ts';
 import { proofStatements, prove } from './prove.ts';
 import { REPLAY_SETTINGS, replayAll, replayStatements } from './replay.ts';
-import { dropUndone, mark, swapBackStatements } from './statements.ts';
+import { COPIED_AT, dropUndone, mark, swapBackStatements } from './statements.ts';
+import { waitForSnapshots } from './snapshots.ts';
 import { readWeek, type ConsolidationWeek } from './week.ts';
 
 /**
@@ -170,7 +171,7 @@ export const undoSteps = (week: ConsolidationWeek, missing: readonly string[]): 
     ),
     step(
       'replay',
-      replayStatements(backward, true),
+      [...replayStatements(backward, true), mark(week, 'undoing', COPIED_AT)],
       reads,
       'Brings over what was written since the swap, a transaction per round, until hardly anything is left.',
     ),
@@ -194,17 +195,22 @@ const PHASES: Readonly<Record<Phase, Run>> = {
   reopen: async ({ pool }, statements) => {
     for (const statement of statements) await pool.query(statement);
   },
-  replay: ({ pool, signal }, statements) => replayAll(pool, statements, signal),
+  replay: async ({ pool, signal }, statements) => {
+    await replayAll(pool, statements.slice(0, -1), signal);
+    await pool.query(statements.at(-1) ?? '');
+  },
   prove: async ({ pool, week, signal }, statements) => {
     await keepProof(pool, week, 'backward', await prove(pool, statements, signal));
   },
-  swap: ({ pool, week, signal, patience }, statements) =>
-    runLocked(pool, week.set, statements, {
+  swap: async ({ pool, week, signal, patience }, statements) => {
+    await waitForSnapshots(pool, week, (patience ?? PATIENCE).snapshots_ms, signal);
+    await runLocked(pool, week.set, statements, {
       signal,
       settings: REPLAY_SETTINGS,
       between: () => replayAll(pool, replayStatements(week.backward, true), signal),
       ...(patience !== undefined && { patience }),
-    }),
+    });
+  },
   drop: ({ pool }, statements) =>
     withTransaction(pool, async (client) => {
       for (const statement of statements) await client.query(statement);
