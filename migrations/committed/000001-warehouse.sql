@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:765408d3a9f8a19280a198b2a683e48ce2a0a1b1
+--! Hash: sha1:dd99f73fc604eb0724ad3e1b3a16f5cf445b82ef
 --! Message: warehouse
 
 -- Table DDL lives only here; functions and views live one per file under sql/ and are included below.
@@ -793,13 +793,19 @@ begin
       from pg_trigger g
      where g.tgrelid = source and not g.tgisinternal and g.tgparentid = 0
     union all
-    select 4, format('alter publication %I add table %s%s%s', p.pubname, target, m.columns, m.condition)
+    select 4, format('alter publication %I add table %s%s%s', p.pubname, receiver, m.columns, m.condition)
       from pg_publication p
       join (select distinct on (r.prpubid) r.prpubid,
                    ' (' || (select string_agg(quote_ident(a.attname), ', ' order by a.attnum) from pg_attribute a
                              where a.attrelid = r.prrelid and a.attnum = any (r.prattrs::int2[])) || ')' as columns,
                    ' where (' || pg_get_expr(r.prqual, r.prrelid) || ')' as condition
               from pg_publication_rel r where r.prrelid = any (givers) order by r.prpubid, r.prrelid <> source) m on m.prpubid = p.oid
+      -- A partitioned table takes a list of columns or a condition only where it is published as one.
+      cross join lateral (
+        select i.inhrelid::regclass as receiver from pg_inherits i where i.inhparent = target and not p.pubviaroot
+        union all
+        select target where p.pubviaroot or not exists (select from pg_inherits i where i.inhparent = target)
+      ) r
     union all
     select 5, format('alter publication %I drop table %s', p.pubname, string_agg(r.prrelid::regclass::text, ', '))
       from pg_publication p join pg_publication_rel r on r.prpubid = p.oid

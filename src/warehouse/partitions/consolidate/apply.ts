@@ -151,7 +151,7 @@ export const settle = async (
     if (isLost(work.signal)) throw thrown;
     // The answer to the last commit may be all that was lost.
     if ((await stepOf(pool, week)) !== 'swapped') {
-      const error = messageOf(thrown) + (await cleanUp(pool, week, messageOf(thrown)));
+      const error = messageOf(thrown) + (await cleanUp(work, messageOf(thrown)));
       onEvent?.({ kind: 'failed', set: week.set, week: week.start, error });
       return {
         ...outcome,
@@ -171,9 +171,9 @@ const isLost = ({ aborted, reason }: AbortSignal): boolean =>
   aborted && reason instanceof WarehouseError && reason.kind === 'connection';
 
 /** Cleans up, or says what recovery will have to do. */
-const cleanUp = async (pool: Pool, week: ConsolidationWeek, error: string): Promise<string> => {
+const cleanUp = async ({ pool, week, patience }: Work, error: string): Promise<string> => {
   try {
-    await abandon(pool, week, error);
+    await abandon(pool, week, error, patience);
     return '';
   } catch (thrown) {
     return ` (what it had made could not be removed yet: ${messageOf(thrown)}; recovery will)`;

@@ -65,6 +65,10 @@ export const endCapture = ({ source, parts }: Pick<CopySpec, 'source' | 'parts'>
     .map((table) => `drop trigger if exists ${TRUNCATE_TRIGGER} on ${table}`),
 ];
 
+/** Makes the triggers do nothing without touching the tables that have them. */
+export const silence = ({ log }: Pick<CopySpec, 'log'>): string =>
+  `create or replace function ${log}() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as 'begin return null; end'`;
+
 /** Drops the log and its function; no trigger may use it any more. */
 export const dropLog = ({ log }: Pick<CopySpec, 'log'>): readonly string[] => [
   `drop table if exists ${log}`,

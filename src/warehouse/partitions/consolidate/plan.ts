@@ -185,7 +185,7 @@ export const weekSteps = (
     step(
       'stage',
       stageStatements(week),
-      [on_(forward.source, 'ACCESS SHARE')],
+      everywhere('ACCESS SHARE'),
       {},
       `Makes the table that is to replace the ${leafNames.length} partitions, with all but their rows and indexes; one transaction with the journal row.`,
     ),

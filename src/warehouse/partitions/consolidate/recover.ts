@@ -64,7 +64,7 @@ const resume = async (
   { signal, onEvent, patience }: ApplyOptions & { readonly signal: AbortSignal },
 ): Promise<ConsolidatedWeek> => {
   if (step === 'planned' || step === 'capturing') {
-    await abandon(pool, week, BROKEN_OFF);
+    await abandon(pool, week, BROKEN_OFF, patience);
     const nothing = { rows: null, bytes_before: null, bytes_after: null, root_locked_ms: null };
     return { name, week: week.start, outcome: 'failed', error: BROKEN_OFF, ...nothing };
   }

@@ -1,7 +1,7 @@
 /** The statements of a consolidation, phase by phase: what plans show is what is run. */
 import { identifier, literal } from '../../../db/quote.ts';
 import { gateLock } from '../plan.ts';
-import { captureObjects, captureTriggers, dropLog, endCapture } from './capture.ts';
+import { captureObjects, captureTriggers, dropLog, endCapture, silence } from './capture.ts';
 import { replayStatements } from './replay.ts';
 import { HELD_SCHEMA, type ConsolidationWeek } from './week.ts';
 
@@ -109,10 +109,6 @@ export const swapStatements = (week: ConsolidationWeek): readonly string[] => {
   ];
 };
 
-/** Keeps everybody from the week for the rest of the transaction. */
-export const lockWeek = (week: ConsolidationWeek): string =>
-  `lock table ${onlyTables(week)} in access exclusive mode`;
-
 /** The exchange back. */
 export const swapBackStatements = (week: ConsolidationWeek): readonly string[] => {
   const { root, forward, backward, stage, name, leafNames, lower, upper, schema } = week;
@@ -145,12 +141,28 @@ export const swapBackStatements = (week: ConsolidationWeek): readonly string[] =
   ];
 };
 
-/** Takes everything away that a consolidation has made, before its swap; the week is as it was. */
-export const abandonStatements = (week: ConsolidationWeek): readonly string[] => [
-  ...endCapture(week.forward),
-  ...dropLog(week.forward),
+/** Takes away what a consolidation has made, while no trigger uses it. */
+export const dropWhatIsMade = ({ forward, backward, stage }: ConsolidationWeek): readonly string[] => [
+  ...dropLog(forward),
+  ...dropLog(backward),
+  `drop table if exists ${stage}`,
+];
+
+/** Makes the capture do nothing, and drops all that it is good for; the first waits for writers that are logging. */
+export const silenceCapture = (week: ConsolidationWeek): readonly string[] => [
+  `lock table ${week.forward.log} in access exclusive mode`,
+  silence(week.forward),
+  `drop table ${week.forward.log}`,
   ...dropLog(week.backward),
   `drop table if exists ${week.stage}`,
+  mark(week, 'capturing'),
+];
+
+/** Drops the triggers, under a lock that waits for readers of the week, too. */
+export const dropTriggers = (week: ConsolidationWeek): readonly string[] => [
+  `lock table ${onlyTables(week)} in access exclusive mode`,
+  ...endCapture(week.forward),
+  ...dropWhatIsMade(week),
 ];
 
 /** Drops a consolidated table that was exchanged back. */

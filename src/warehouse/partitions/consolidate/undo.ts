@@ -22,7 +22,7 @@ import { proofStatements, prove } from './prove.ts';
 import { REPLAY_SETTINGS, replayAll, replayStatements } from './replay.ts';
 import { COPIED_AT, dropUndone, mark, swapBackStatements } from './statements.ts';
 import { waitForSnapshots } from './snapshots.ts';
-import { readWeek, type ConsolidationWeek } from './week.ts';
+import { HELD_SCHEMA, readWeek, type ConsolidationWeek } from './week.ts';
 
 /**
  * Plans to put held weeks back in place of the tables that were made of them.
@@ -187,7 +187,12 @@ export const undoSteps = (week: ConsolidationWeek, missing: readonly string[]): 
       [lock(root, 'ACCESS EXCLUSIVE'), lock(stage, 'ACCESS EXCLUSIVE')],
       'One short transaction, behind the gate that loads share: replays the rest and exchanges the tables.',
     ),
-    step('drop', dropUndone(week), [], 'The consolidated table is proven to hold nothing else.'),
+    step(
+      'drop',
+      dropUndone(week),
+      [lock(`${identifier(HELD_SCHEMA)}.${identifier(stageName)}`, 'ACCESS EXCLUSIVE')],
+      'The consolidated table is proven to hold nothing else.',
+    ),
   ];
 };
 
