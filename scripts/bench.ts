@@ -16,6 +16,7 @@ const BENCHES: Readonly<
 > = {
   encode: async () => (await import('./bench/encode.ts')).encodeBench,
   balances: async () => (await import('./bench/balances.ts')).balancesBench,
+  consolidate: async () => (await import('./bench/consolidate.ts')).consolidateBench,
   ingest: async () => (await import('./bench/ingest.ts')).ingestBench,
   ensure: async () => (await import('./bench/ensure.ts')).ensureBench,
 };

@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:a1c38e42f18baf4712925615dcfc32cdef030ef2
+--! Hash: sha1:ecc4f63c9040fceefda53f2c6c9fd77cb88df506
 --! Message: warehouse
 
 -- Table DDL lives only here; functions and views live one per file under sql/ and are included below.
@@ -567,6 +567,24 @@ $$;
 comment on function strata.check_groups(text, jsonb) is
   'True for groups that a set of list layout can be cut by (or null); an error that says what is wrong with them otherwise.';
 --! EndIncluded functions/check_groups.sql
+--! Included functions/share_gates.sql
+create or replace function strata.share_gates(variadic sets text[]) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  one text;
+begin
+  -- In one order, whatever order the caller names them in: two loaders and two swaps could wait for each other in a ring otherwise.
+  foreach one in array (select array_agg(s order by s) from unnest(sets) s) loop
+    perform pg_advisory_xact_lock_shared(strata.advisory_key('gate ' || one));
+  end loop;
+end
+$$;
+
+comment on function strata.share_gates(text[]) is
+  'Says that this transaction is going to write to these sets. Call it before the first write: a swap of partitions waits for those who are in, and those who come wait for the swap, instead of being met with locks held.';
+--! EndIncluded functions/share_gates.sql
 --! Included functions/missing_weeks.sql
 create or replace function strata.missing_weeks(set_name text, first_week timestamptz, last_week timestamptz) returns timestamptz[]
 language sql volatile
@@ -2126,6 +2144,349 @@ comment on function strata.weekly_consolidation_report() is
 --! EndIncluded functions/weekly_consolidation_report.sql
 alter table strata.partition_sets add constraint usable_groups check (strata.check_groups(set_name, groups));
 
+--! Included functions/role_text.sql
+create or replace function strata.role_text(role oid) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+return case when role = 0 then 'public' else quote_ident(pg_get_userbyid(role)) end;
+
+comment on function strata.role_text(oid) is 'A role as it stands in GRANT and CREATE POLICY; 0 is public.';
+--! EndIncluded functions/role_text.sql
+--! Included functions/refuse_detached.sql
+create or replace function strata.refuse_detached() returns trigger
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+begin
+  if current_setting('strata.replaying', true) = 'on' then
+    return null;
+  end if;
+  raise exception '% is not part of its set now; nothing may be written to it', tg_relid::regclass
+    using errcode = 'object_not_in_prerequisite_state', hint = 'Write to the parent table, or look the partition up again.';
+end
+$$;
+
+comment on function strata.refuse_detached() is
+  'Trigger on tables that maintenance has taken out of their set or not put in yet: whoever looked a partition up before an exchange and writes now would lose what is written, so it is refused. Only a copy or a replay, which sets strata.replaying, may.';
+--! EndIncluded functions/refuse_detached.sql
+--! Included functions/index_statements.sql
+create or replace function strata.index_statements(source regclass, target text)
+returns table (statement text, definition text)
+language sql stable
+set search_path = pg_catalog, strata, pg_temp
+begin atomic
+  select case
+           when k.oid is not null then format('alter table %s add %s with (fillfactor = 100)%s', target,
+             left(k.definition, length(k.definition) - length(k.tail)), k.tail)
+           else format('create %sindex on %s using %s%s%s', case when i.indisunique then 'unique ' else '' end, target, p.core,
+             case a.amname
+               when 'btree' then ' with (fillfactor = 100)'
+               when 'brin' then ' with (pages_per_range = 16, autosummarize = on)'
+               else p.options end,
+             p.condition)
+         end,
+         concat(k.contype, case when i.indisunique then ' unique ' else ' ' end, p.core, p.condition)
+    from pg_index i
+    join pg_class c on c.oid = i.indexrelid
+    join pg_am a on a.oid = c.relam
+    join pg_class t on t.oid = i.indrelid
+    join pg_namespace n on n.oid = t.relnamespace
+    cross join lateral (
+      select coalesce(' with (' || (
+               select string_agg(quote_ident(o.option_name) || '='
+                        || case when quote_ident(o.option_value) = o.option_value then o.option_value else quote_literal(o.option_value) end, ', ')
+                 from pg_options_to_table(c.reloptions) o) || ')', '') as options,
+             coalesce(' WHERE ' || pg_get_expr(i.indpred, i.indrelid), '') as condition,
+             -- What pg_get_indexdef() says before the access method, to the letter.
+             length(concat('CREATE ', case when i.indisunique then 'UNIQUE ' end, 'INDEX ', quote_ident(c.relname), ' ON ',
+               case when c.relkind = 'I' then 'ONLY ' end, format('%I.%I', n.nspname, t.relname), ' USING ')) as head
+    ) d
+    cross join lateral (
+      select d.options, d.condition,
+             substr(left(pg_get_indexdef(c.oid), length(pg_get_indexdef(c.oid)) - length(d.options) - length(d.condition)), d.head + 1) as core
+    ) p
+    left join lateral (
+      select con.oid, con.contype, pg_get_constraintdef(con.oid) as definition,
+             concat(case when con.condeferrable then ' DEFERRABLE' end, case when con.condeferred then ' INITIALLY DEFERRED' end) as tail
+        from pg_constraint con where con.conindid = c.oid and con.conrelid = t.oid and con.contype in ('p', 'u')
+    ) k on true
+   where i.indrelid = source and i.indisvalid
+   order by i.indisprimary desc, c.relname;
+end;
+
+comment on function strata.index_statements(regclass, text) is
+  'The statements that give target every index of source, as a table that is no longer written much wants them: b-trees packed, BRIN fine-grained. Keys come as constraints, because ATTACH adopts no plain index for one. definition is the same for two indexes that ATTACH takes for each other, but for the names of their tables.';
+--! EndIncluded functions/index_statements.sql
+--! Included functions/unmatched_indexes.sql
+create or replace function strata.unmatched_indexes(source regclass, target regclass) returns setof text
+language sql stable
+set search_path = pg_catalog, strata, pg_temp
+begin atomic
+  select s.statement
+    from pg_class c
+    join pg_namespace n on n.oid = c.relnamespace
+    cross join lateral strata.index_statements(source, format('%I.%I', n.nspname, c.relname)) s
+   where c.oid = target and s.definition not in (select t.definition from strata.index_statements(target, '') t);
+end;
+
+comment on function strata.unmatched_indexes(regclass, regclass) is
+  'The statements for those indexes of source that target has not; none when ATTACH of target to source would build nothing.';
+--! EndIncluded functions/unmatched_indexes.sql
+--! Included functions/copy_properties.sql
+create or replace function strata.copy_properties(source regclass, target regclass) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  leaves  oid[] := coalesce((select array_agg(i.inhrelid) from pg_inherits i where i.inhparent = source), array[source::oid]);
+  command text;
+begin
+  for command in
+    with like_source as (  -- what holds for the week, or for each of its leaves
+      select c.oid, c.relacl, c.relowner from pg_class c where c.oid = source
+    ),
+    acl as (
+      select null::name as column_name, x.grantee, x.privilege_type, x.is_grantable, c.oid = source as of_week
+        from pg_class c cross join lateral aclexplode(c.relacl) x
+       where c.oid = source or c.oid = any (leaves)
+      union all
+      select a.attname, x.grantee, x.privilege_type, x.is_grantable, a.attrelid = source
+        from pg_attribute a cross join lateral aclexplode(a.attacl) x
+       where (a.attrelid = source or a.attrelid = any (leaves)) and a.attnum > 0 and not a.attisdropped
+    ),
+    granted as (
+      select column_name, grantee, privilege_type, bool_or(is_grantable) as is_grantable
+        from acl
+       where grantee <> (select relowner from like_source)
+       group by column_name, grantee, privilege_type
+      having bool_or(of_week) or count(*) = cardinality(leaves)
+    )
+    -- Default privileges have given the new table what the old one may not have.
+    select s.statement from (
+    select 1 as place, format('revoke all on table %s from %s', target, strata.role_text(x.grantee))
+      from pg_class c cross join lateral aclexplode(c.relacl) x
+     where c.oid = target and x.grantee <> c.relowner
+     group by x.grantee
+    union all
+    select 2, format('alter table %s owner to %I', target, pg_get_userbyid(s.relowner))
+      from like_source s, pg_class t where t.oid = target and t.relowner <> s.relowner
+    union all
+    select 3, format('grant %s%s on table %s to %s%s', privilege_type, ' (' || quote_ident(column_name) || ')', target,
+             strata.role_text(grantee), case when is_grantable then ' with grant option' else '' end)
+      from granted
+    union all
+    select 4, format('alter table %s enable row level security', target)
+     where exists (select from pg_class c where (c.oid = source or c.oid = any (leaves)) and c.relrowsecurity)
+    union all
+    select 4, format('alter table %s force row level security', target)
+     where exists (select from pg_class c where (c.oid = source or c.oid = any (leaves)) and c.relforcerowsecurity)
+    union all
+    select 5, format('create policy %I on %s as %s for %s to %s%s%s', p.polname, target,
+             case when p.polpermissive then 'permissive' else 'restrictive' end,
+             case p.polcmd when 'r' then 'select' when 'a' then 'insert' when 'w' then 'update' when 'd' then 'delete' else 'all' end,
+             (select string_agg(strata.role_text(r), ', ') from unnest(p.polroles) r),
+             ' using (' || pg_get_expr(p.polqual, p.polrelid) || ')', ' with check (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')')
+      from (select distinct on (polname) * from pg_policy
+             where polrelid = source or polrelid = any (leaves) order by polname, polrelid <> source) p
+    union all
+    select 6, format('comment on table %s is %L', target, obj_description(source, 'pg_class'))
+     where obj_description(source, 'pg_class') is not null
+    union all
+    -- What leaves agree on; room for updates is what a settled week does not need.
+    select 7, format('alter table %s set (%s)', target, string_agg(format('%I = %L', option_name, option_value), ', '))
+      from (select o.option_name, o.option_value
+              from pg_class c cross join lateral pg_options_to_table(c.reloptions) o
+             where c.oid = any (leaves) and o.option_name not in ('fillfactor', 'autovacuum_enabled')
+             group by 1, 2 having count(*) = cardinality(leaves)) agreed
+    having count(*) > 0
+    union all
+    select 8, format('alter table %s alter column %I set statistics %s', target, a.attname, max(l.attstattarget))
+      from pg_attribute a
+      join pg_attribute l on l.attname = a.attname and (l.attrelid = source or l.attrelid = any (leaves)) and l.attstattarget >= 0
+     where a.attrelid = target and a.attnum > 0 and not a.attisdropped
+     group by a.attname
+    union all
+    select 9, format('alter table %s alter column %I set (%s)', target, attname, string_agg(format('%I = %L', option_name, option_value), ', '))
+      from (select distinct on (l.attname, o.option_name) l.attname, o.option_name, o.option_value
+              from pg_attribute l cross join lateral pg_options_to_table(l.attoptions) o
+             where (l.attrelid = source or l.attrelid = any (leaves)) and not l.attisdropped
+             order by l.attname, o.option_name, l.attrelid <> source) options
+     group by attname
+    ) s(place, statement) order by s.place
+  loop
+    execute command;
+  end loop;
+end
+$$;
+
+comment on function strata.copy_properties(regclass, regclass) is
+  'Gives target what CREATE TABLE LIKE leaves out: owner, grants of table and columns, row level security and its policies, comment, storage parameters (not fillfactor), statistics targets and options of columns. Where source is partitioned, what its partitions agree on counts too.';
+--! EndIncluded functions/copy_properties.sql
+--! Included functions/hand_over.sql
+create or replace function strata.hand_over(source regclass, target regclass) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  leaves  oid[] := coalesce((select array_agg(i.inhrelid) from pg_inherits i where i.inhparent = source), array[source::oid]);
+  givers  oid[] := leaves || source::oid;
+  whole   text  := (select format('%I.%I', n.nspname, c.relname) from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = source);
+  command text;
+begin
+  for command in
+    select s.statement from (
+    select 1 as place, overlay(t.definition placing ' ON ' || target || ' '
+             from position(' ON ' || whole || ' ' in t.definition) for length(' ON ' || whole || ' '))
+      from (select g.oid, pg_get_triggerdef(g.oid) as definition from pg_trigger g
+             where g.tgrelid = source and not g.tgisinternal and g.tgparentid = 0) t
+    union all
+    select 2, format('alter table %s %s trigger %I', target,
+             case g.tgenabled when 'A' then 'enable always' when 'R' then 'enable replica' else 'disable' end, g.tgname)
+      from pg_trigger g
+     where g.tgrelid = source and not g.tgisinternal and g.tgparentid = 0 and g.tgenabled <> 'O'
+    union all
+    select 3, format('drop trigger %I on %s', g.tgname, source)
+      from pg_trigger g
+     where g.tgrelid = source and not g.tgisinternal and g.tgparentid = 0
+    union all
+    select 4, format('alter publication %I add table %s%s%s', p.pubname, receiver, m.columns, m.condition)
+      from pg_publication p
+      join (select distinct on (r.prpubid) r.prpubid,
+                   ' (' || (select string_agg(quote_ident(a.attname), ', ' order by a.attnum) from pg_attribute a
+                             where a.attrelid = r.prrelid and a.attnum = any (r.prattrs::int2[])) || ')' as columns,
+                   ' where (' || pg_get_expr(r.prqual, r.prrelid) || ')' as condition
+              from pg_publication_rel r where r.prrelid = any (givers) order by r.prpubid, r.prrelid <> source) m on m.prpubid = p.oid
+      -- A partitioned table takes a list of columns or a condition only where it is published as one.
+      cross join lateral (
+        select i.inhrelid::regclass as receiver from pg_inherits i where i.inhparent = target and not p.pubviaroot
+        union all
+        select target where p.pubviaroot or not exists (select from pg_inherits i where i.inhparent = target)
+      ) r
+    union all
+    select 5, format('alter publication %I drop table %s', p.pubname, string_agg(r.prrelid::regclass::text, ', '))
+      from pg_publication p join pg_publication_rel r on r.prpubid = p.oid
+     where r.prrelid = any (givers)
+     group by p.pubname
+    union all
+    select 6, format('alter table %s replica identity %s', target,
+             case identity.relreplident
+               when 'f' then 'full'
+               when 'n' then 'nothing'
+               when 'i' then 'using index ' || quote_ident(identity.index_name)
+               else 'default'
+             end)
+      from (select c.relreplident,
+                   (select tc.relname
+                      from pg_index si
+                      join pg_index ti on ti.indrelid = target and ti.indisunique and ti.indimmediate
+                       and (select array_agg(a.attname order by a.attnum) from pg_attribute a where a.attrelid = ti.indexrelid)
+                         = (select array_agg(a.attname order by a.attnum) from pg_attribute a where a.attrelid = si.indexrelid)
+                      join pg_class tc on tc.oid = ti.indexrelid
+                     where si.indrelid = c.oid and si.indisreplident
+                     limit 1) as index_name
+              from pg_class c where c.oid = any (givers)
+             order by c.relreplident = 'd', c.oid <> source limit 1) identity
+    ) s(place, statement) order by s.place
+  loop
+    execute command;
+  end loop;
+end
+$$;
+
+comment on function strata.hand_over(regclass, regclass) is
+  'Moves what must act on exactly one of two tables from source to target: triggers of its own with their state, membership of publications, replica identity. Call it in the transaction that swaps them, after the last row was copied: nothing may fire for the copies.';
+--! EndIncluded functions/hand_over.sql
+--! Included functions/consolidation_obstacles.sql
+create or replace function strata.consolidation_obstacles(week regclass) returns table (obstacle text, remedy text)
+language sql stable
+set search_path = pg_catalog, strata, pg_temp
+begin atomic
+  with parts as (
+    select c.oid, c.relname, c.relkind, c.relpersistence, c.relowner, n.nspname, c.oid = week as is_week
+      from pg_class c join pg_namespace n on n.oid = c.relnamespace
+     where c.oid = week or c.oid in (select i.inhrelid from pg_inherits i where i.inhparent = week)
+  ),
+  root as (
+    select i.inhparent as oid from pg_inherits i where i.inhrelid = week
+  ),
+  involved as (
+    select oid from parts union all select oid from root
+  ),
+  taken as (  -- names that consolidating makes, and where
+    select p.nspname as schema_name, p.relname || '_consolidated' as name from parts p where p.is_week
+    union all
+    select 'strata_held', p.relname::text from parts p
+    union all
+    select 'strata_held', p.relname || suffix from parts p, unnest(array['_capture', '_reverse']) suffix where p.is_week
+  )
+  select 'the set has a DEFAULT partition, which every attach would scan while all queries wait',
+         'Move its rows into weeks and drop it; what is out of bounds belongs into strata.quarantine.'
+    from pg_partitioned_table t join root r on r.oid = t.partrelid where t.partdefid <> 0
+  union all
+  select format('the detach of %s was interrupted', i.inhrelid::regclass),
+         format('Finish it: ALTER TABLE %s DETACH PARTITION %s FINALIZE;', i.inhparent::regclass, i.inhrelid::regclass)
+    from pg_inherits i join root r on r.oid = i.inhparent where i.inhdetachpending
+  union all
+  select 'the table has no primary key to follow changes by', 'Add a PRIMARY KEY to the parent.'
+    from root r where not exists (select from pg_constraint k where k.conrelid = r.oid and k.contype = 'p')
+  union all
+  select format('the foreign key %I ties %s to other tables', k.conname, k.conrelid::regclass),
+         'Drop it: partitions cannot be exchanged under a foreign key without checking every row.'
+    from pg_constraint k
+   where k.contype = 'f' and k.conparentid = 0 and (k.conrelid in (select oid from involved) or k.confrelid in (select oid from involved))
+  union all
+  select format('%s has the exclusion constraint %I', k.conrelid::regclass, k.conname), 'Drop it, or leave this set''s weeks as they are.'
+    from pg_constraint k where k.contype = 'x' and k.conrelid = week
+  union all
+  select format('%s is no ordinary, logged table', p.oid::regclass), 'Only ordinary leaves can be merged.'
+    from parts p where not p.is_week and (p.relkind <> 'r' or p.relpersistence <> 'p')
+  union all
+  select format('%s lies in another schema than its week', p.oid::regclass), 'Move it: ALTER TABLE … SET SCHEMA.'
+    from parts p where p.nspname <> (select w.nspname from parts w where w.is_week)
+  union all
+  select format('%s has the trigger %I of its own', g.tgrelid::regclass, g.tgname), 'Create it on the week or on the parent, or drop it.'
+    from pg_trigger g join parts p on p.oid = g.tgrelid
+   where not p.is_week and not g.tgisinternal and g.tgparentid = 0
+  union all
+  select format('%s has the index %s of its own', x.indrelid::regclass, x.indexrelid::regclass), 'Create it on the parent, or drop it.'
+    from pg_index x join parts p on p.oid = x.indrelid
+   where not p.is_week and not exists (select from pg_inherits i where i.inhrelid = x.indexrelid)
+  union all
+  select format('%s is used by the view or rule of %s', d.refobjid::regclass, w.ev_class::regclass), 'Let it read the parent instead.'
+    from pg_depend d
+    join pg_rewrite w on w.oid = d.objid
+   where d.classid = 'pg_rewrite'::regclass and d.refclassid = 'pg_class'::regclass and d.refobjid in (select oid from parts)
+   group by d.refobjid, w.ev_class
+  union all
+  select format('the name %s is too long to derive others from', quote_ident(p.relname)), 'Rename the week: at most 50 bytes.'
+    from parts p where p.is_week and octet_length(p.relname) > 50
+  union all
+  select format('there is a %I.%I already', t.schema_name, t.name),
+         case when t.schema_name = 'strata_held' then 'Drop what is held there, or wait until it is due.' else 'Rename or drop it.' end
+    from taken t join pg_class c on c.relname = t.name join pg_namespace n on n.oid = c.relnamespace and n.nspname = t.schema_name
+  union all
+  select format('row level security hides rows of %s from %I', p.oid::regclass, current_user), 'Run maintenance as a role with BYPASSRLS.'
+    from parts p where row_security_active(p.oid)
+  union all
+  select format('%s does not belong to %I', c.oid::regclass, current_user), 'Run maintenance as the owner, or as a member of that role.'
+    from pg_class c where c.oid in (select oid from involved) and not pg_has_role(c.relowner, 'usage')
+  union all
+  select format('%I may not create tables in schema %I', current_user, n.nspname), format('GRANT CREATE ON SCHEMA %I TO %I;', n.nspname, current_user)
+    from pg_namespace n
+   where (n.nspname = 'strata_held' or n.nspname in (select p.nspname from parts p where p.is_week))
+     and not has_schema_privilege(n.oid, 'create')
+  union all
+  select format('the prepared transaction %s holds locks on %s', quote_literal(x.gid), min(l.relation::regclass::text)),
+         format('Commit it or roll it back: ROLLBACK PREPARED %L;', x.gid)
+    from pg_prepared_xacts x
+    join pg_locks l on l.transactionid = x.transaction or l.virtualtransaction = '-1/' || x.transaction::text
+   where x.database = current_database() and l.relation in (select oid from involved)
+   group by x.gid;
+end;
+
+comment on function strata.consolidation_obstacles(regclass) is
+  'Why a week cannot be consolidated now, each with what to do; no row when nothing stands in the way.';
+--! EndIncluded functions/consolidation_obstacles.sql
 --! Included functions/period_start.sql
 create or replace function strata.period_start(grain text, instant timestamptz) returns timestamptz
 language sql immutable strict parallel safe
@@ -2873,8 +3234,10 @@ language plpgsql security definer
 set search_path = pg_catalog, strata, pg_temp
 as $$
 declare
-  folded bigint := strata.fill_week_partition(week_start, remainder);
+  folded bigint;
 begin
+  perform strata.share_gates('account_balances');
+  folded := strata.fill_week_partition(week_start, remainder);
   perform strata.place_week_partition(week_start, remainder);
   return folded;
 end
@@ -2893,6 +3256,7 @@ declare
   parts  int[];
   part   int;
 begin
+  perform strata.share_gates('account_balances');
   perform strata.lock_fold();
   perform strata.ensure_weeks('account_balances', week_start, week_start);
   select array_agg(l.remainder order by l.remainder) into parts
@@ -2995,6 +3359,7 @@ language plpgsql
 set search_path = pg_catalog, strata, pg_temp
 as $$
 begin
+  perform strata.share_gates('account_balances');
   perform strata.stage_changes(source_id, from_block, to_block);
   return strata.fold_deltas();
 end
@@ -3372,6 +3737,7 @@ as $$
 declare
   next record;
 begin
+  perform strata.share_gates('account_balances');
   perform strata.lock_fold(hash_partition);
   select n.* into next from strata.next_fold(source_id, hash_partition, rows_max, across_gaps) n;
   if next.to_block is null then
@@ -3890,6 +4256,7 @@ declare
   keyed   text := concat(' and account_address = ' || quote_literal(account), ' and asset_id = ' || asset);
   rebuilt bigint;
 begin
+  perform strata.share_gates('account_balances');
   perform strata.lock_fold();
   -- Asked under the lock: retention may have dropped weeks while we waited for it.
   since := date_bin(interval '1 day', greatest(from_time, strata.recompute_floor()), timestamptz '1970-01-01 00:00:00+00');  -- a whole period of either grain
@@ -4260,6 +4627,7 @@ begin
     strata.fold_progress, strata.balance_status, strata.account_balances_opening, strata.held_openings, strata.held_deltas
     to strata_loader;
   grant usage on all sequences in schema strata to strata_loader, strata_maintainer;
+  grant usage, create on schema strata, strata_held to strata_maintainer;
   grant insert, update, delete on strata.partition_sets, strata.account_balances_opening, strata.maintenance_runs,
     strata.consolidations, strata.held_partitions, strata.retentions, strata.held_openings, strata.held_deltas
     to strata_maintainer;

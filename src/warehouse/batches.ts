@@ -1,8 +1,9 @@
 /** The transaction of a stream: rows, new assets and ledger rows become true together, or not at all. */
+import { sql } from 'kysely';
 import { batchId } from '../chain/batch-id.ts';
 import type { BlockRange } from '../chain/range.ts';
 import { beginTransaction, type Transaction } from '../db/transaction.ts';
-import type { Pool } from '../db/query.ts';
+import { on, type Client, type Pool } from '../db/query.ts';
 import type { Dataset, LoadBuffer, RangePlace, SettledEntry } from './datasets.ts';
 import {
   holdClaim,
@@ -39,10 +40,13 @@ export interface BatchWriter {
 export const createBatchWriter = (pool: Pool, claim: StreamClaim, dataset: Dataset): BatchWriter => {
   const sources = new Map<string, number>();
   let transaction: Transaction | null = null;
+  let sets: readonly string[] | null = null;
 
   const open = async (): Promise<Transaction> => {
     if (transaction !== null) return transaction;
+    sets ??= await dataset.sets();
     transaction = await beginTransaction(pool);
+    await shareGates(transaction.client, sets);
     await holdClaim(transaction.client, claim);
     return transaction;
   };
@@ -102,4 +106,9 @@ export const createBatchWriter = (pool: Pool, claim: StreamClaim, dataset: Datas
       await open?.rollback();
     },
   };
+};
+
+/** First in the transaction, before any table is locked: who swaps partitions waits for us here, or we for them. */
+const shareGates = async (client: Client, sets: readonly string[]): Promise<void> => {
+  if (sets.length > 0) await sql`select strata.share_gates(variadic ${sets}::text[])`.execute(on(client));
 };

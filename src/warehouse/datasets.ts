@@ -38,6 +38,8 @@ export interface SettledEntry {
 /** One kind of load, bound to its stream's configuration and target. */
 export interface Dataset {
   readonly definition: StreamDefinition;
+  /** The managed sets that its transactions write to. */
+  sets(): Promise<readonly string[]>;
   /** Rows to write at once: memory holds up to three times as many. */
   readonly partRows: number;
   /** Checks the mapping and makes the target ready; called with the first schema, and again only if it is reopened. */

@@ -66,6 +66,7 @@ export const createRows = (
       grain: 'hour',
       definition: config,
     },
+    sets: async () => (config.partition === undefined ? [] : [await partitionSetOf(pool, name)]),
     prepare: async (schema) => {
       const columns = await prepareTable(pool, schema, config, hasBlocks ? config.block : null);
       const weeks =

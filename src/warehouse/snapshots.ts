@@ -72,6 +72,7 @@ export const createSnapshots = (
       grain,
       definition: config,
     },
+    sets: () => Promise.resolve(['account_balances', 'snapshot_rows']),
     prepare: async (schema) => {
       opened = await openSnapshots(pool, stream, config, schema, hasBlocks, now);
     },

@@ -61,6 +61,7 @@ export const createTransfers = (pool: Pool, stream: string, config: TransfersCon
       grain: config.grain,
       definition: config,
     },
+    sets: () => Promise.resolve(['account_balances', SET]),
     prepare: async (schema) => {
       requireColumns(schema, config);
       const weeks = await openWeeks(pool, SET, now);

@@ -41,6 +41,7 @@ const buffer = (): TestBuffer => {
 
 const dataset: Dataset = {
   partRows: Infinity,
+  sets: () => Promise.resolve([]),
   definition: { stream: 'test', load: 'rows', target: 'none', grain: 'hour', definition: {} },
   prepare: () => Promise.resolve(),
   createBuffer: buffer,
