@@ -26,8 +26,13 @@ test('loads a simulated chain into a fresh database and tells what it loaded', a
     'balance_changes',
     'balances',
     'blocks',
+    'bytes_after',
+    'bytes_before',
+    'consolidated_weeks',
     'differences',
     'nonzero_assets',
+    'partitions_after',
+    'partitions_before',
     'rows_per_second',
     'seconds',
     'state_rows',
@@ -35,6 +40,8 @@ test('loads a simulated chain into a fresh database and tells what it loaded', a
     'weeks',
   ]);
   expect(report).toMatchObject({ blocks: 14_400, assets: 20, nonzero_assets: 0, differences: 0 });
+  expect(report).toMatchObject({ consolidated_weeks: 10, partitions_before: 40, partitions_after: 10 });
+  expect(report['bytes_after']).toBeLessThan(report['bytes_before'] ?? 0);
   expect(report['balance_changes']).toBe(2 * (report['transfers'] ?? 0));
   expect(report['weeks']).toBeGreaterThan(12);
   expect(report['accounts']).toBeGreaterThan(4000);
