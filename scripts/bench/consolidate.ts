@@ -2,7 +2,7 @@
 import { createPool, withClient } from '../../src/db/pool.ts';
 import { migrate } from '../../src/db/migrate.ts';
 import type { Pool } from '../../src/db/query.ts';
-import { applyConsolidate } from '../../src/warehouse/partitions/consolidate/apply.ts';
+import { applyConsolidate, type ConsolidateEvent } from '../../src/warehouse/partitions/consolidate/apply.ts';
 import { planConsolidate } from '../../src/warehouse/partitions/consolidate/plan.ts';
 import {
   applyUndoConsolidation,
@@ -66,9 +66,10 @@ const consolidate = async (
   pool: Pool,
   { set }: BenchSet,
   all: boolean,
+  onEvent?: (event: ConsolidateEvent) => void,
 ): Promise<{ bytes_before: number; bytes_after: number; root_locked_ms: number }> => {
   const plan = await planConsolidate(pool, set, { now: NOW, ...(all ? {} : { weeks: [BIG_WEEK] }) });
-  const { weeks } = await applyConsolidate(pool, plan);
+  const { weeks } = await applyConsolidate(pool, plan, { ...(onEvent !== undefined && { onEvent }) });
   const failed = weeks.find(({ error }) => error !== null);
   const big = weeks.find(({ week }) => week === BIG_WEEK.toISOString());
   if (big === undefined || failed !== undefined) throw new Error(failed?.error ?? plan.notes.join('\n'));
@@ -102,9 +103,9 @@ const idle = async (
     );
     await undo(pool, set);
     // The stalls apart: their measuring takes time from the work.
-    stalls.ours.push(await withUsers(url, set, async () => void (await consolidate(pool, set, false))));
+    stalls.ours.push(await withUsers(url, set, () => lockSpans(pool, set)));
     await undo(pool, set);
-    stalls.plain.push(await withUsers(url, set, () => plainForm(pool, set)));
+    stalls.plain.push(await withUsers(url, set, () => wholeSpan(() => plainForm(pool, set))));
     say(
       `${set.set} run ${run}: ${Math.round(times.ours.at(-1)!)} ms, bare ${Math.round(times.bare.at(-1)!)} ms; root locked ${locked.at(-1)} ms; longest wait ${Math.round(stalls.ours.at(-1)!)} ms, plain ${Math.round(stalls.plain.at(-1)!)} ms`,
     );
@@ -152,7 +153,7 @@ const bareCopy = (pool: Pool, set: BenchSet): Promise<void> =>
     const brin = set.set === 'balance_changes' ? 'block_time, block_num' : '"timestamp"';
     await client.query(`set work_mem = '64MB'`);
     await client.query(
-      `create table strata.bare as select * from ${weekOf(set)} order by date_bin('8 hours', ${set.time}, '${BIG_WEEK.toISOString()}'), ${key}`,
+      `create table strata.bare as select * from ${weekOf(set)} order by date_bin('10 hours', ${set.time}, '${BIG_WEEK.toISOString()}'), ${key}`,
     );
     await client.query('reset work_mem');
     await client.query(`alter table strata.bare add primary key (${key}) with (fillfactor = 100)`);
@@ -174,8 +175,18 @@ const plainForm = (pool: Pool, set: BenchSet): Promise<void> =>
     await client.query('rollback');
   });
 
-/** Runs work while a reader and a writer of another week go on; returns the longest that one of them waited, in milliseconds. */
-const withUsers = async (url: string, set: BenchSet, work: () => Promise<void>): Promise<number> => {
+/** A span of time, milliseconds of the process's clock. */
+type Span = readonly [from: number, to: number];
+
+/**
+ * Runs work while a reader and a writer of another week go on; returns the longest that one of them took for a statement in
+ * whose time one of the spans falls that work names. All else that makes them wait is the machine, busy with the copy.
+ */
+const withUsers = async (
+  url: string,
+  set: BenchSet,
+  work: () => Promise<readonly Span[]>,
+): Promise<number> => {
   const pool = createPool(url, { max: 2, synchronousCommit: 'off' });
   const other = `${set.time} >= '2024-02-11' and ${set.time} < '2024-02-18'`;
   const statements = [
@@ -183,18 +194,43 @@ const withUsers = async (url: string, set: BenchSet, work: () => Promise<void>):
     `update strata.${set.set} set asset_id = asset_id where account_address = decode(md5('44') || '00000000', 'hex') and ${other}`,
   ];
   let done = false;
-  let longest_ms = 0;
+  const waits: Span[] = [];
   const users = statements.map((statement) =>
     withClient(pool, async (client) => {
-      while (!done) longest_ms = Math.max(longest_ms, await timed(() => client.query(statement)));
+      while (!done) {
+        const start = performance.now();
+        await client.query(statement);
+        waits.push([start, performance.now()]);
+      }
     }),
   );
+  let spans: readonly Span[] = [];
   try {
-    await work();
+    spans = await work();
   } finally {
     done = true;
     await Promise.all(users);
     await pool.end();
   }
-  return longest_ms;
+  const met = waits.filter(([start, end]) => spans.some(([from, to]) => start < to && end > from));
+  return met.reduce((longest, [start, end]) => Math.max(longest, end - start), 0);
+};
+
+/** Consolidates, and says when it asked for locks that others feel. */
+const lockSpans = async (pool: Pool, set: BenchSet): Promise<readonly Span[]> => {
+  const spans: Span[] = [];
+  let from = 0;
+  await consolidate(pool, set, false, ({ kind, ...event }) => {
+    if (!('step' in event) || !/^(?:capture|swap) /u.test(event.step)) return;
+    if (kind === 'step') from = performance.now();
+    else spans.push([from, performance.now()]);
+  });
+  return spans;
+};
+
+/** All the time that work takes. */
+const wholeSpan = async (work: () => Promise<void>): Promise<readonly Span[]> => {
+  const from = performance.now();
+  await work();
+  return [[from, performance.now()]];
 };

@@ -11,12 +11,15 @@ import {
 import { useDatabase } from '../database.ts';
 import { until } from '../db/until.ts';
 import { contents, expectNothingLeft, fillChanges, kinds } from './consolidate.ts';
-import { NOW, QUICK, WEEK } from './settings.ts';
+import { NOW, QUICK, WEEK, weekAt } from './settings.ts';
 
 const database = useDatabase();
 const SET = 'balance_changes';
 const fresh = async (weeks: number, rows = 2000): Promise<void> => {
-  await database.pool.query('truncate strata.balance_changes');
+  const { pool } = database;
+  if ((await kinds(pool)).includes('consolidated'))
+    await applyUndoConsolidation(pool, await planUndoConsolidation(pool, SET), { patience: QUICK });
+  await pool.query('truncate strata.balance_changes');
   await fillChanges(database.pool, weeks, rows);
 };
 
@@ -151,4 +154,32 @@ it('merges weeks that are cut by list, of any table of any name', async () => {
   });
   expect(undone.weeks.map(({ outcome, error }) => error ?? outcome)).toEqual(['undone']);
   expect(await sum()).toEqual(late);
+});
+
+it('writes the prediction of an estimator beside what was saved, and goes on without one that fails', async () => {
+  const { pool } = database;
+  await fresh(2);
+  await pool.query(
+    `create or replace function strata.estimate_week_saving(set_name text, week regclass, out row_count bigint, out predicted_saving numeric)
+     language plpgsql as $$ begin if week::text ~ '01_21' then raise exception 'cannot tell'; end if; predicted_saving := 0.25; end $$`,
+  );
+  const { weeks } = await applyConsolidate(
+    pool,
+    await planConsolidate(pool, SET, { now: NOW, weeks: [WEEK, weekAt(1)] }),
+    { patience: QUICK },
+  );
+  expect(weeks.map(({ outcome, error }) => error ?? outcome)).toEqual(['consolidated', 'consolidated']);
+  const { rows } = await pool.query<{
+    predicted_saving: string | null;
+    actual: boolean;
+    error: string | null;
+  }>(
+    `select predicted_saving::text, abs(actual_saving - (1 - bytes_after / bytes_before::numeric)) < 0.001 as actual, error
+       from strata.consolidations where finished_at is null and set_name = $1 order by lower_bound`,
+    [SET],
+  );
+  expect(rows).toEqual([
+    { predicted_saving: '0.2500', actual: true, error: null },
+    { predicted_saving: null, actual: true, error: 'no prediction: cannot tell' },
+  ]);
 });

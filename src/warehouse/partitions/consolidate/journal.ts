@@ -1,6 +1,7 @@
 /** The journal of consolidations, strata.consolidations: where each one stands, so that a crash can be resumed or undone. */
 import { sql } from 'kysely';
 import { on, type Client, type Pool } from '../../../db/query.ts';
+import { messageOf } from '../../../runtime/errors.ts';
 import type { Proof } from './prove.ts';
 import type { JournalStep } from './statements.ts';
 import type { ConsolidationWeek, WeekPlace } from './week.ts';
@@ -100,9 +101,14 @@ export const readSwapped = async (database: Pool | Client, week: ConsolidationWe
   return rows[0] ?? { rows: 0, bytes_before: 0, bytes_after: 0, root_locked_ms: 0 };
 };
 
-/** Asks the estimator what the week will save: a share of its bytes. */
+/**
+ * Asks the estimator what share of its bytes the week will save. A prediction that fails is left out: it must not keep the
+ * week from being consolidated.
+ */
 export const keepPrediction = async (database: Pool | Client, week: ConsolidationWeek): Promise<void> => {
-  await sql`update strata.consolidations set predicted_saving =
-           (strata.estimate_week_saving(${week.set}, ${week.forward.source}::regclass)).predicted_saving
-     where ${openRow(week)}`.execute(on(database));
+  await sql`update strata.consolidations
+       set predicted_saving = (select round(e.predicted_saving, 4) from strata.estimate_week_saving(${week.set}, ${week.forward.source}::regclass) e)
+     where ${openRow(week)}`
+    .execute(on(database))
+    .catch((thrown: unknown) => noteError(database, week, `no prediction: ${messageOf(thrown)}`));
 };
