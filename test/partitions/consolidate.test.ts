@@ -160,7 +160,7 @@ it('writes the prediction of an estimator beside what was saved, and goes on wit
   const { pool } = database;
   await fresh(2);
   await pool.query(
-    `create or replace function strata.estimate_week_saving(set_name text, week regclass, out row_count bigint, out predicted_saving numeric)
+    `create or replace function strata.estimate_week_saving(set_name text, week regclass, out row_count bigint, out bytes_before bigint, out bytes_after bigint, out predicted_saving numeric)
      language plpgsql as $$ begin if week::text ~ '01_21' then raise exception 'cannot tell'; end if; predicted_saving := 0.25; end $$`,
   );
   const { weeks } = await applyConsolidate(

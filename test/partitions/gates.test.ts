@@ -55,7 +55,7 @@ it('a batch takes the gates of all its sets before anything else', async () => {
   } as const;
   const dataset: Dataset = {
     definition,
-    sets: ['balance_changes', 'account_balances'],
+    sets: () => Promise.resolve(['balance_changes', 'account_balances']),
     partRows: 1,
     prepare: () => Promise.resolve(),
     createBuffer: () => ({
