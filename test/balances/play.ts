@@ -231,10 +231,8 @@ export const createPlayer = (
       lost = true;
     }
     if (step.crash !== null) {
-      const crashing = crashingPool(pool, step.crash);
       run = null;
-      await feed(crashing.pool, messages).catch(refuseAllButCrashes);
-      crashing.disarm();
+      await feed(crashingPool(pool, step.crash), messages).catch(refuseAllButCrashes);
       run = await open(pool);
       if (!lost) await verify();
     }

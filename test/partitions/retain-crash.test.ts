@@ -91,9 +91,8 @@ describe('a client that dies', () => {
         for (let at = 1 + (Math.abs(seed()) % stride); at < STATEMENTS_MAX; at += stride) {
           if (kind === 'undo') await insist('the retention', () => retain(pool, set, 2));
           const crashing = crashingPool(pool, { at, sent: at % 4 < 2 });
-          const dying = kind === 'retain' ? retain(crashing.pool, set, 2) : undo(crashing.pool, set);
+          const dying = kind === 'retain' ? retain(crashing, set, 2) : undo(crashing, set);
           const died = await dying.then(() => false, refuseAllButCrashes);
-          crashing.disarm();
           // Taken out already or not, what will be retained reads right at once.
           await insist('the reads', async () => {
             await expectRetained(pool, player, 2n * WEEK);
