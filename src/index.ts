@@ -78,6 +78,15 @@ export {
   type Optimized,
   type OptimizeOptions,
 } from './warehouse/partitions/optimize.ts';
+export { planConsolidate, type ConsolidateOptions } from './warehouse/partitions/consolidate/plan.ts';
+export {
+  applyConsolidate,
+  type ConsolidatedWeek,
+  type ConsolidateEvent,
+  type ConsolidateResult,
+} from './warehouse/partitions/consolidate/apply.ts';
+export { applyUndoConsolidation, planUndoConsolidation } from './warehouse/partitions/consolidate/undo.ts';
+export { recoverConsolidations } from './warehouse/partitions/consolidate/recover.ts';
 export { watchSets } from './warehouse/partitions/watch.ts';
 export { type Alert } from './warehouse/partitions/alerts.ts';
 export { foldStream, type FoldOptions, type FoldResult } from './jobs/fold.ts';

@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:ecc4f63c9040fceefda53f2c6c9fd77cb88df506
+--! Hash: sha1:69ef06472035f2045b025880860de22bcf9e38fc
 --! Message: warehouse
 
 -- Table DDL lives only here; functions and views live one per file under sql/ and are included below.
@@ -485,6 +485,40 @@ return ('x' || encode(substr(sha256(convert_to('pgstrata:' || name, 'UTF8')), 1,
 comment on function strata.advisory_key(text) is
   'The key of a named advisory lock, the first 8 bytes of SHA-256: the same as the client''s. Names in use: ''maintain <set>'' (one maintainer per set), ''gate <set>'' (shared by each load, exclusive for a swap).';
 --! EndIncluded functions/advisory_key.sql
+--! Included functions/refuse_detached.sql
+create or replace function strata.refuse_detached() returns trigger
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+begin
+  if current_setting('strata.replaying', true) = 'on' then
+    return null;
+  end if;
+  raise exception '% is not part of its set now; nothing may be written to it', tg_relid::regclass
+    using errcode = 'object_not_in_prerequisite_state', hint = 'Write to the parent table, or look the partition up again.';
+end
+$$;
+
+comment on function strata.refuse_detached() is
+  'Trigger on tables that maintenance has taken out of their set or not put in yet: whoever looked a partition up before an exchange and writes now would lose what is written, so it is refused. Only a copy or a replay, which sets strata.replaying, may.';
+--! EndIncluded functions/refuse_detached.sql
+--! Included functions/guard_detached.sql
+create or replace function strata.guard_detached(week regclass) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  part regclass;
+begin
+  for part in select t.relid from pg_partition_tree(week) t order by t.level loop
+    execute format('create or replace trigger strata_detached before insert or update or delete or truncate on %s for each statement execute function strata.refuse_detached()', part);
+  end loop;
+end
+$$;
+
+comment on function strata.guard_detached(regclass) is
+  'Refuses further writes to a week that is taken out, and to its partitions: see refuse_detached().';
+--! EndIncluded functions/guard_detached.sql
 --! Included functions/week_key.sql
 create or replace function strata.week_key(instant timestamptz) returns text
 language sql immutable strict parallel safe
@@ -1703,6 +1737,7 @@ begin
   for part in select t.relid from pg_partition_tree(week::regclass) t order by t.level loop
     execute format('alter table %s set schema strata_held', part);
   end loop;
+  perform strata.guard_detached(week::regclass);
 end
 $$;
 
@@ -2152,23 +2187,6 @@ return case when role = 0 then 'public' else quote_ident(pg_get_userbyid(role)) 
 
 comment on function strata.role_text(oid) is 'A role as it stands in GRANT and CREATE POLICY; 0 is public.';
 --! EndIncluded functions/role_text.sql
---! Included functions/refuse_detached.sql
-create or replace function strata.refuse_detached() returns trigger
-language plpgsql
-set search_path = pg_catalog, strata, pg_temp
-as $$
-begin
-  if current_setting('strata.replaying', true) = 'on' then
-    return null;
-  end if;
-  raise exception '% is not part of its set now; nothing may be written to it', tg_relid::regclass
-    using errcode = 'object_not_in_prerequisite_state', hint = 'Write to the parent table, or look the partition up again.';
-end
-$$;
-
-comment on function strata.refuse_detached() is
-  'Trigger on tables that maintenance has taken out of their set or not put in yet: whoever looked a partition up before an exchange and writes now would lose what is written, so it is refused. Only a copy or a replay, which sets strata.replaying, may.';
---! EndIncluded functions/refuse_detached.sql
 --! Included functions/index_statements.sql
 create or replace function strata.index_statements(source regclass, target text)
 returns table (statement text, definition text)
@@ -3904,6 +3922,7 @@ begin
                where c.relnamespace <> 'strata_held'::regnamespace loop
     execute format('alter table %s set schema strata_held', part);
   end loop;
+  perform strata.guard_detached(hold_partition.partition);
   update strata.held_partitions j
      set state = 'held', detached_at = clock_timestamp(),
          drop_after = clock_timestamp() + (select s.hold from strata.partition_sets s where s.set_name = h.set_name),
@@ -4069,6 +4088,7 @@ begin
       for part in select t.relid from pg_partition_tree(h.partition::regclass) t join pg_class c on c.oid = t.relid
                    where c.relnamespace <> home::regnamespace loop
         execute format('alter table %s set schema %I', part, home);
+        execute format('drop trigger if exists strata_detached on %I.%I', home, (select c.relname from pg_class c where c.oid = part));
       end loop;
       execute format('alter table %s attach partition %s for values from (%L) to (%L)',
         root, h.partition::regclass, h.lower_bound, h.upper_bound);

@@ -25,6 +25,7 @@ begin
                where c.relnamespace <> 'strata_held'::regnamespace loop
     execute format('alter table %s set schema strata_held', part);
   end loop;
+  perform strata.guard_detached(hold_partition.partition);
   update strata.held_partitions j
      set state = 'held', detached_at = clock_timestamp(),
          drop_after = clock_timestamp() + (select s.hold from strata.partition_sets s where s.set_name = h.set_name),

@@ -55,6 +55,7 @@ begin
       for part in select t.relid from pg_partition_tree(h.partition::regclass) t join pg_class c on c.oid = t.relid
                    where c.relnamespace <> home::regnamespace loop
         execute format('alter table %s set schema %I', part, home);
+        execute format('drop trigger if exists strata_detached on %I.%I', home, (select c.relname from pg_class c where c.oid = part));
       end loop;
       execute format('alter table %s attach partition %s for values from (%L) to (%L)',
         root, h.partition::regclass, h.lower_bound, h.upper_bound);

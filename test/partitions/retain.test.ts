@@ -56,8 +56,19 @@ inItsOwn(
     ]);
     expect(retained.weeks.every((week) => week.bytes! > 0 && week.drop_after! > week.detached_at)).toBe(true);
     await expectRetained(pool, player, 2n * WEEK);
+    for (const leaf of ['account_balances_2026_01_04', 'account_balances_2026_01_04_hash_0']) {
+      await expect(
+        pool.query(`delete from strata_held.${leaf}`),
+        'a write behind the exchange',
+      ).rejects.toMatchObject({
+        code: '55000',
+      });
+    }
     await undo(pool, 'account_balances');
     expect(await fingerprint(pool)).toEqual(before);
+    expect(await valueOf(pool, `select count(*)::int from pg_trigger where tgname = 'strata_detached'`)).toBe(
+      0,
+    );
     await expectWhole(pool, player);
 
     await retain(pool, 'account_balances', 1);
