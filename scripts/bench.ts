@@ -16,6 +16,7 @@ const BENCHES: Readonly<
 > = {
   encode: async () => (await import('./bench/encode.ts')).encodeBench,
   balances: async () => (await import('./bench/balances.ts')).balancesBench,
+  labels: async () => (await import('./bench/labels.ts')).labelsBench,
   ingest: async () => (await import('./bench/ingest.ts')).ingestBench,
 };
 

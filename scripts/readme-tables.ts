@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import type { Command } from 'commander';
+import type { Argument, Command } from 'commander';
 import pg from 'pg';
 import { typeTable } from '../src/arrow/types.ts';
 import { createProgram } from '../src/cli/main.ts';
@@ -50,15 +50,30 @@ const optionLines = (command: Command): string[] =>
       return `| | ${code(flags)} | ${description}${preset} |`;
     });
 
+/** A command, or each of the verbs below it. */
+const verbsOf = (command: Command): { readonly name: string; readonly command: Command }[] =>
+  command.commands.length === 0
+    ? [{ name: command.name(), command }]
+    : command.commands.map((verb) => ({ name: `${command.name()} ${verb.name()}`, command: verb }));
+
+const argumentText = (argument: Argument): string =>
+  argument.variadic
+    ? `[${argument.name()}…]`
+    : argument.required
+      ? `<${argument.name()}>`
+      : `[${argument.name()}]`;
+
 /** Every command with its options, as the command line itself knows them. */
 export const commandsSection = (): string =>
   [
     '| command | option | |',
     '|---|---|---|',
-    ...createProgram().commands.flatMap((command) => [
-      `| ${code([command.name(), ...command.registeredArguments.map((argument) => `[${argument.name()}…]`)].join(' '))} | | ${command.description()} |`,
-      ...optionLines(command),
-    ]),
+    ...createProgram()
+      .commands.flatMap(verbsOf)
+      .flatMap(({ name, command }) => [
+        `| ${code([name, ...command.registeredArguments.map(argumentText)].join(' '))} | | ${command.description()} |`,
+        ...optionLines(command),
+      ]),
   ].join('\n');
 
 const RELATIONS = `

@@ -69,9 +69,13 @@ const commandLines = (): string[] => {
 
 /** Parses the words behind `pgstrata` as the command line would, without doing anything. */
 const parsePgstrata = ([name = '', ...words]: readonly string[]): void => {
-  const command = createProgram().commands.find((candidate) => candidate.name() === name);
+  const found = createProgram().commands.find((candidate) => candidate.name() === name);
+  const verb = found?.commands.find((candidate) => candidate.name() === words[0]);
+  const command = verb ?? found;
   expect(command, `there is no command ${name}`).toBeDefined();
-  const { operands, unknown } = (command as Command).parseOptions([...words]);
+  const { operands, unknown } = (command as Command).parseOptions(
+    verb === undefined ? [...words] : words.slice(1),
+  );
   expect(unknown).toEqual([]);
   const places = command?.registeredArguments ?? [];
   if (!places.some((place) => place.variadic)) expect(operands.length).toBeLessThanOrEqual(places.length);
@@ -261,7 +265,18 @@ describe('reference', () => {
       grain: true,
       only_changes: true,
     });
-    const rows = allOf<Omit<RowsConfig, 'partition'>>({ ...STREAM_FIELDS, table: true, columns: true });
+    const rows = allOf<Omit<RowsConfig, 'partition' | 'labels'>>({
+      ...STREAM_FIELDS,
+      table: true,
+      columns: true,
+    });
+    const labels = allOf<NonNullable<RowsConfig['labels']>[number]>({
+      name: true,
+      join: true,
+      on: true,
+      columns: true,
+      prefix: true,
+    });
     const partition = allOf<NonNullable<RowsConfig['partition']>>({ time: true, hash: true, modulus: true });
     const sets = allOf<PartitionPolicy>({
       modulus: true,
@@ -277,6 +292,7 @@ describe('reference', () => {
       ...tls.map((field) => `servers.<name>.tls.${field}`),
       ...[...transfers, ...snapshots, ...rows].map((field) => `streams.<name>.${field}`),
       ...partition.map((field) => `streams.<name>.partition.${field}`),
+      ...labels.map((field) => `streams.<name>.labels.${field}`),
       ...sets.map((field) => `partitions.<set>.${field}`),
     ];
     const shown = [...readme.matchAll(/^\|.*$/gm)]

@@ -35,7 +35,7 @@ begin
     strata.fold_progress, strata.balance_status to strata_loader;
   grant usage on all sequences in schema strata to strata_loader, strata_maintainer;
   grant insert, update, delete on strata.partition_sets, strata.account_balances_opening, strata.maintenance_runs,
-    strata.consolidations, strata.held_partitions to strata_maintainer;
+    strata.consolidations, strata.held_partitions, strata.labels, strata.label_views to strata_maintainer;
 end
 $$;
 

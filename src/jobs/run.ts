@@ -49,4 +49,8 @@ export interface IngestResult {
   readonly batches: number;
   readonly blocks: number;
   readonly reorgs: number;
+  /** Rows that found no label in at least one join; null where the stream joins none. */
+  readonly unmatched: number | null;
+  /** Rows that an inner join with labels left out: not among `rows`. */
+  readonly dropped: number;
 }

@@ -10,6 +10,7 @@ import type { RowsConfig } from '../runtime/config.ts';
 import { WarehouseError, withDetail } from '../runtime/errors.ts';
 import { weekOf } from '../runtime/instant.ts';
 import { addCounts, NOTHING, type Dataset, type LoadBuffer, type RangePlace } from './datasets.ts';
+import { openLabelJoins, planLabelledWrite, type LabelledWrite } from './labels/on-load.ts';
 import { openWeeks, type WeekKeeper } from './partitions/ensure.ts';
 import { quarantine, rowAsJson, type Refused } from './quarantine.ts';
 import type { RangeCount } from './stream-state.ts';
@@ -32,6 +33,8 @@ interface Opened {
   readonly encoder: CopyEncoder;
   readonly copy: string;
   readonly weeks: WeekKeeper | null;
+  /** Null where no labels are joined: rows go straight into the table. */
+  readonly labels: LabelledWrite | null;
 }
 
 /** Nothing is sorted here; enough that a COPY is worth its start. */
@@ -67,24 +70,36 @@ export const createRows = (
       definition: config,
     },
     prepare: async (schema) => {
-      const columns = await prepareTable(pool, schema, config, hasBlocks ? config.block : null);
+      const joins = await openLabelJoins(pool, stream, config);
+      const columns = await prepareTable(
+        pool,
+        schema,
+        config,
+        hasBlocks ? config.block : null,
+        joins.flatMap((join) => join.columns),
+      );
+      const labels = joins.length === 0 ? null : planLabelledWrite(pool, config, columns, joins);
       const weeks = config.partition === undefined ? null : await openWeeks(pool, name.table, now);
       opened = {
         encoder: createCopyEncoder(schema, { columns }),
-        copy: copyStatement(pool, table, columns),
+        copy: labels?.copy ?? copyStatement(pool, table, columns),
         weeks,
+        labels,
       };
     },
     createBuffer: () => createRowsBuffer(stream, config, hasBlocks, get().weeks),
     reserve: async (buffer) => get().weeks?.ensure((buffer as RowsBuffer).weeks),
     write: async (client, buffer) => {
       const { pieces, refused } = buffer as RowsBuffer;
-      const { copy, encoder } = get();
-      if (pieces.length > 0)
+      const { copy, encoder, labels } = get();
+      if (pieces.length > 0) {
+        await labels?.open(client);
         await copyIn(client, copy, encodePieces(stream, encoder, pieces), { onSent: recycleFrame });
+        await labels?.insert(client);
+      }
       await quarantine(client, refused);
     },
-    settle: () => Promise.resolve(),
+    settle: async (client, entries) => get().labels?.settle(client, entries),
     erase: async (client, sourceId, span, from, to) => {
       const ofSource = sql`select batch_id from strata.stream_batches where source_id = ${sourceId} and end_block >= ${span.from}`;
       const upTo = to === null ? sql`` : sql` and ${sql.id(BLOCK_COLUMN)} <= ${to}`;
