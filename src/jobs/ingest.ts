@@ -105,9 +105,10 @@ const count = (tally: Tally, result: Committed): void => {
   for (const { range } of result.ranges) tally.blocks += range.end - range.start + 1;
 };
 
-const createDataset = ({ pool, stream, config, serverKind, now }: IngestOptions): Dataset => {
+const createDataset = (options: IngestOptions): Dataset => {
+  const { pool, stream, config, serverKind, now } = options;
   const hasBlocks = serverKind === 'amp';
   if (config.load === 'transfers') return createTransfers(pool, stream, config, now);
   if (config.load === 'snapshots') return createSnapshots(pool, stream, config, hasBlocks, now);
-  return createRows(pool, stream, config, hasBlocks, now);
+  return createRows(pool, stream, config, hasBlocks, now, options.labelMemory_bytes);
 };

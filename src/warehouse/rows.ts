@@ -10,11 +10,12 @@ import type { RowsConfig } from '../runtime/config.ts';
 import { WarehouseError, withDetail } from '../runtime/errors.ts';
 import { weekOf } from '../runtime/instant.ts';
 import { addCounts, NOTHING, type Dataset, type LoadBuffer, type RangePlace } from './datasets.ts';
+import type { LabelTails } from './labels/in-memory.ts';
 import { openLabelJoins, planLabelledWrite, type LabelledWrite } from './labels/on-load.ts';
 import { openWeeks, type WeekKeeper } from './partitions/ensure.ts';
 import { quarantine, rowAsJson, type Refused } from './quarantine.ts';
 import type { RangeCount } from './stream-state.ts';
-import { BATCH_COLUMN, BLOCK_COLUMN, prepareTable, tableName } from './target-table.ts';
+import { BATCH_COLUMN, BLOCK_COLUMN, prepareTable, tableName, typesIn } from './target-table.ts';
 import { rowsByPlace } from './transfer-rows.ts';
 
 /** Rows of one range, as they came. */
@@ -45,6 +46,7 @@ const PART_ROWS = 131_072;
  *
  * @param hasBlocks false for a server whose results carry no block ranges
  * @param now the present instant, for the sane window of a partition set
+ * @param labelMemoryBytes up to which a label table is kept in memory
  */
 export const createRows = (
   pool: Pool,
@@ -52,6 +54,7 @@ export const createRows = (
   config: RowsConfig,
   hasBlocks: boolean,
   now: Date,
+  labelMemoryBytes?: number,
 ): Dataset => {
   const name = tableName(config.table);
   const table = sql.id(name.schema, name.table);
@@ -78,11 +81,14 @@ export const createRows = (
         hasBlocks ? config.block : null,
         joins.flatMap((join) => join.columns),
       );
-      const labels = joins.length === 0 ? null : planLabelledWrite(pool, config, columns, joins);
+      const labels =
+        joins.length === 0
+          ? null
+          : planLabelledWrite(pool, config, columns, joins, await typesIn(pool, name), labelMemoryBytes);
       const weeks = config.partition === undefined ? null : await openWeeks(pool, name.table, now);
       opened = {
         encoder: createCopyEncoder(schema, { columns }),
-        copy: labels?.copy ?? copyStatement(pool, table, columns),
+        copy: copyStatement(pool, table, columns),
         weeks,
         labels,
       };
@@ -93,9 +99,9 @@ export const createRows = (
       const { pieces, refused } = buffer as RowsBuffer;
       const { copy, encoder, labels } = get();
       if (pieces.length > 0) {
-        await labels?.open(client);
-        await copyIn(client, copy, encodePieces(stream, encoder, pieces), { onSent: recycleFrame });
-        await labels?.insert(client);
+        const encode = (tails: LabelTails | null) => encodePieces(stream, encoder, pieces, tails);
+        if (labels !== null) await labels.write(client, encode);
+        else await copyIn(client, copy, encode(null), { onSent: recycleFrame });
       }
       await quarantine(client, refused);
     },
@@ -127,11 +133,12 @@ function* encodePieces(
   stream: string,
   encoder: CopyEncoder,
   pieces: readonly Piece[],
+  tails: LabelTails | null,
 ): Generator<Buffer, void> {
   yield encoder.header();
   for (const { batch, place } of pieces) {
     try {
-      yield* encoder.encode(batch, { [BATCH_COLUMN]: place.batchId });
+      yield* encoder.encode(batch, { [BATCH_COLUMN]: place.batchId }, tails?.tailOf(batch, place.batchId));
     } catch (thrown) {
       if (!(thrown instanceof WarehouseError)) throw thrown;
       throw withDetail(thrown, {

@@ -196,6 +196,17 @@ const addColumns = async (
   await sql`alter table ${sql.id(schema, table)} ${sql.join(added)}`.execute(on(pool));
 };
 
+/** The types of a table's columns that the encoder writes. */
+export const typesIn = async (pool: Pool, name: TableName): Promise<Map<string, PgType>> => {
+  const catalog = await readCatalog(pool, name);
+  return new Map(
+    catalog.flatMap(({ name, type }) => {
+      const known = pgTypeNamed(type);
+      return known === null ? [] : [[name, known] as const];
+    }),
+  );
+};
+
 const readCatalog = async (pool: Pool, { schema, table }: TableName): Promise<CatalogColumn[]> => {
   const { rows } = await sql<CatalogColumn>`
     select a.attname::text as name, format_type(a.atttypid, null) as type, a.attnotnull as required,

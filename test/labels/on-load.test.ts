@@ -34,6 +34,10 @@ const serve = async (options: Omit<DevnetOptions, 'chain'> = {}): Promise<Devnet
   return devnet;
 };
 
+/** Label tables are joined in the loader's memory, or, where they are larger than it may take, in SQL. */
+const MEMORY = {};
+const SQL = { labelMemory_bytes: 0 };
+
 /** Cells of a line of {@link logsOf}. */
 const ADDRESS_CELL = 3;
 const addressOf = (line: string): string => String((JSON.parse(line) as unknown[])[ADDRESS_CELL]);
@@ -81,10 +85,12 @@ const ledgerSums = async (stream: string): Promise<unknown> =>
 
 describe('a left join', () => {
   test.each([
-    ['in one part', {}],
-    ['in many small parts and messages', { commit_rows: 50 }],
-    ['into a partition set', { partition: { time: 'timestamp', hash: 'address', modulus: 2 } }],
-  ])('loads every row once, with its label: %s', async (what, extra) => {
+    ['in one part', {}, MEMORY],
+    ['in many small parts and messages', { commit_rows: 50 }, MEMORY],
+    ['in many small parts and messages, joined in SQL', { commit_rows: 50 }, SQL],
+    ['into a partition set', { partition: { time: 'timestamp', hash: 'address', modulus: 2 } }, MEMORY],
+    ['into a partition set, joined in SQL', { partition: { time: 'timestamp', hash: 'address' } }, SQL],
+  ])('loads every row once, with its label: %s', async (what, extra, way) => {
     const { url, chain } = await serve({ rowsPerMessage: 20 });
     const labels = labelsOf(chain);
     const stream = `left_${what.length}`;
@@ -93,7 +99,7 @@ describe('a left join', () => {
     const lines = logsOf(chain);
     const unmatched = lines.filter((line) => !labels.has(addressOf(line))).length;
     expect(unmatched).toBeGreaterThan(0);
-    const result = await load({ pool: database.pool, url, stream, settings });
+    const result = await load({ pool: database.pool, url, stream, settings, ...way });
     expect(result).toMatchObject({ end: 'complete', rows: lines.length, unmatched, dropped: 0 });
     expectSame(await storedLogs(database.pool, stream), lines);
     expect(await namesIn(stream)).toEqual(expectedNames(lines, labels));
@@ -101,13 +107,20 @@ describe('a left join', () => {
     expect(await ledgerSums(stream)).toEqual({ rows: lines.length, unmatched, dropped: 0 });
   });
 
-  test('of two labels with prefixes, into a table with its own types', async () => {
+  test.each([
+    ['in memory', MEMORY],
+    ['in SQL', SQL],
+  ])('of two labels with prefixes, into a table with its own types: %s', async (_where, way) => {
     const { url, chain } = await serve();
     const labels = labelsOf(chain);
-    await addText(database.pool, 'two_names', fileOf(labels));
-    await addText(database.pool, 'two_notes', 'note,kind\nswap,trade\n"say ""no""",talk\n', { key: 'note' });
+    await addText(database.pool, 'two_names', fileOf(labels), { replace: true });
+    await addText(database.pool, 'two_notes', 'note,kind\nswap,trade\n"say ""no""",talk\n', {
+      key: 'note',
+      replace: true,
+    });
+    const stream = way === SQL ? 'two_in_sql' : 'two_in_memory';
     await database.pool.query(
-      `create table public.two (address text, note text, a_rank numeric, b_kind text not null default 'none', _block_num bigint, _batch_id bigint)`,
+      `drop table if exists public.two; create table public.two (address text, note text, a_rank numeric, b_kind text not null default 'none', _block_num bigint, _batch_id bigint)`,
     );
     const settings = {
       ...LOGS,
@@ -119,46 +132,97 @@ describe('a left join', () => {
       ],
     };
     const lines = logsOf(chain).filter((line) => /"swap"|"say /.test(line));
-    const result = await load({ pool: database.pool, url, stream: 'two', settings });
+    const result = await load({ pool: database.pool, url, stream, settings, ...way });
     expect(result).toMatchObject({ rows: lines.length, dropped: logsOf(chain).length - lines.length });
     expect(await namesIn('two', 'a_name')).toEqual(expectedNames(lines, labels));
     expect(new Set((await namesIn('two', 'b_kind')).keys())).toEqual(new Set(['talk', 'trade']));
   });
 });
 
-describe('an inner join', () => {
-  test('leaves rows without a label out, and ledger and result say how many', async () => {
-    const { url, chain } = await serve({ rowsPerMessage: 20 });
-    const labels = labelsOf(chain);
-    await addText(database.pool, 'inner_names', fileOf(labels));
+describe('values of every type', () => {
+  test.each([
+    ['in memory', MEMORY],
+    ['in SQL', SQL],
+  ])('arrive as the labels have them: %s', async (_where, way) => {
+    const { url, chain } = await serve();
+    const addresses = [...labelsOf(chain).keys()];
+    const cells = (index: number): string =>
+      [
+        index % 2 === 0,
+        index - 5,
+        `${index}.50`,
+        '2024-02-29',
+        '2024-02-29T12:00:00.123456Z',
+        `"a ""b"" ${'ß'.repeat(index * 9)}"`,
+        `0x${'ab'.repeat(index)}`,
+      ]
+        .map((cell, column) => ((index + column) % 4 === 0 ? '' : cell))
+        .join(',');
+    const file = `address,t_bool,t_int,t_num,t_day,t_time,t_text,t_bytes,t_wide,t_plain\n${addresses.map((address, index) => `0x${address},${cells(index)},${index},${index}\n`).join('')}`;
+    await addText(database.pool, 'typed', file, { replace: true, types: { t_bytes: 'bytea' } });
+    const stream = way === SQL ? 'typed_sql' : 'typed_memory';
+    await database.pool.query(
+      `create table public.${stream} (address bytea, t_wide numeric, t_plain varchar, t_day text, _block_num bigint, _batch_id bigint)`,
+    );
     const settings = {
       ...LOGS,
-      table: 'inner_logs',
+      table: stream,
+      columns: { address: 'address' },
+      labels: [{ name: 'typed', on: 'address' }],
+    };
+    await load({ pool: database.pool, url, stream, settings, ...way });
+    const columns = ['t_bool', 't_int', 't_num', 't_day', 't_time', 't_text', 't_bytes', 't_wide', 't_plain'];
+    const { rows } = await database.pool.query(
+      `select count(*)::int as rows, count(t.t_text)::int > 0 as texts,
+              count(*) filter (where (${columns.map((column) => `t.${column}::text`).join(', ')}) is distinct from (${columns.map((column) => `l.${column}::text`).join(', ')}))::int as wrong
+         from ${stream} t left join strata.labels_typed l on l.account_address = t.address`,
+    );
+    expect(rows).toEqual([{ rows: logsOf(chain).length, texts: true, wrong: 0 }]);
+  });
+});
+
+describe('an inner join', () => {
+  test.each([
+    ['in memory', MEMORY],
+    ['in SQL', SQL],
+  ])('leaves rows without a label out, and ledger and result say how many: %s', async (_where, way) => {
+    const { url, chain } = await serve({ rowsPerMessage: 20 });
+    const labels = labelsOf(chain);
+    await addText(database.pool, 'inner_names', fileOf(labels), { replace: true });
+    const stream = way === SQL ? 'inner_sql' : 'inner_memory';
+    const settings = {
+      ...LOGS,
+      table: stream,
       commit_rows: 60,
       labels: [{ name: 'inner_names', on: 'address', join: 'inner', columns: ['name'] }],
     };
     const lines = logsOf(chain).filter((line) => labels.has(addressOf(line)));
     const dropped = logsOf(chain).length - lines.length;
-    const result = await load({ pool: database.pool, url, stream: 'inner', settings });
+    const result = await load({ pool: database.pool, url, stream, settings, ...way });
     expect(result).toMatchObject({ rows: lines.length, unmatched: dropped, dropped });
-    expectSame(await storedLogs(database.pool, 'inner_logs'), lines);
-    await expectLedger(database.pool, 'inner', chain, { rows: lines.length });
+    expectSame(await storedLogs(database.pool, stream), lines);
+    await expectLedger(database.pool, stream, chain, { rows: lines.length });
     const { rows } = await database.pool.query(
       `select count(*)::int as wrong from strata.stream_batches b join strata.sources s using (source_id)
-        where s.stream = 'inner' and b.row_count <> (select count(*) from inner_logs l where l._block_num between b.start_block and b.end_block)`,
+        where s.stream = $1 and b.row_count <> (select count(*) from ${stream} l where l._block_num between b.start_block and b.end_block)`,
+      [stream],
     );
     expect(rows).toEqual([{ wrong: 0 }]);
   });
 });
 
 describe('a followed stream with labels', () => {
-  test.each(['left', 'inner'] as const)('takes back what a reorg drops: %s', async (join) => {
-    const stream = `live_${join}`;
+  test.each([
+    ['left', MEMORY],
+    ['inner', MEMORY],
+    ['inner', SQL],
+  ] as const)('takes back what a reorg drops: %s, %j', async (join, way) => {
+    const stream = `live_${join}_${way === SQL ? 'sql' : 'memory'}`;
     const { url, chain } = await serve();
     const labels = labelsOf(chain);
     await addText(database.pool, stream, fileOf(labels));
     const settings = { ...LOGS, table: stream, labels: [{ name: stream, on: 'address', join }] };
-    const live = follow({ pool: database.pool, url, stream, settings });
+    const live = follow({ pool: database.pool, url, stream, settings, ...way });
     await until('the first blocks', () => live.committed() === 49);
     chain.reorg(5, 6); // starts inside a batch of eight blocks
     await until('the new branch', () => live.committed() === 50);

@@ -2,21 +2,33 @@
  * Labels joined while rows are loaded.
  *
  * ```
- *   COPY ──► pg_temp.<stage> ──insert … select … join strata.labels_*──► the stream's table
- *                     └──────── rows without a label, counted per batch ──► ledger
+ *   small:  rows + fields of strata.labels_*, kept in memory ──COPY──► the stream's table
+ *   large:  COPY ──► pg_temp.<stage> ──insert … select … join strata.labels_*──► the stream's table
+ *   either: rows without a label, counted per batch ──► pg_temp.label_misses ──► ledger
  * ```
  *
- * Both come from one statement, so from one snapshot: labels that are replaced meanwhile are seen whole, old or new. The key of
- * a label table is its primary key, so no join doubles a row; only an inner one leaves rows out, and says how many.
+ * Either way a write sees the labels of one snapshot: those that are replaced meanwhile whole, old or new. The key of a label
+ * table is its primary key, so no join doubles a row; only an inner one leaves rows out, and says how many.
  */
 import { createHash } from 'node:crypto';
 import { sql } from 'kysely';
 import type { CopyColumn } from '../../arrow/copy.ts';
+import { recycleFrame } from '../../arrow/frame.ts';
+import type { PgType } from '../../arrow/types.ts';
+import { copyIn } from '../../db/copy-in.ts';
 import { on, type Client, type Pool } from '../../db/query.ts';
 import type { RowsConfig } from '../../runtime/config.ts';
 import { WarehouseError } from '../../runtime/errors.ts';
 import type { LabelCount, SettledEntry } from '../datasets.ts';
 import { BATCH_COLUMN, tableName } from '../target-table.ts';
+import type { LabelType } from './column-types.ts';
+import {
+  createLabelMemory,
+  LABEL_MEMORY_BYTES,
+  type LabelTails,
+  type MemoryJoin,
+  type Misses,
+} from './in-memory.ts';
 import { chooseColumns, keyOf, type JoinedColumn } from './joins.ts';
 import { KEY_COLUMN, labelTable, requireLabels } from './registry.ts';
 
@@ -31,12 +43,12 @@ export interface LabelJoin {
 
 /** How a stream with labels writes its rows. */
 export interface LabelledWrite {
-  /** The COPY into the stage. */
-  readonly copy: string;
-  /** Makes the stage, empty; before each COPY. */
-  open(client: Client): Promise<void>;
-  /** Moves what was staged into the table, with its labels. */
-  insert(client: Client): Promise<void>;
+  /**
+   * Writes rows into the table, with their labels.
+   *
+   * @param encode gives the rows as frames, with these labels behind their own fields where there are such
+   */
+  write(client: Client, encode: (tails: LabelTails | null) => Iterable<Buffer>): Promise<void>;
   /** Brings the ledger rows of this transaction up to date. */
   settle(client: Client, entries: readonly SettledEntry[]): Promise<LabelCount>;
 }
@@ -75,6 +87,8 @@ export const openLabelJoins = async (
  * Plans the writing of a stream's rows with their labels.
  *
  * @param columns what the COPY brings, as columns of the stream's table
+ * @param targetTypes types of the columns that labels bring, in the stream's table
+ * @param memoryBytes up to which a label table is kept in memory
  * @throws WarehouseError `config` for a join by a column that holds no account
  */
 export const planLabelledWrite = (
@@ -82,6 +96,8 @@ export const planLabelledWrite = (
   config: RowsConfig,
   columns: readonly CopyColumn[],
   joins: readonly LabelJoin[],
+  targetTypes: ReadonlyMap<string, PgType>,
+  memoryBytes = LABEL_MEMORY_BYTES,
 ): LabelledWrite => {
   const name = tableName(config.table);
   const target = sql.id(name.schema, name.table);
@@ -121,19 +137,62 @@ export const planLabelledWrite = (
     )
     insert into ${target} (${sql.join([...copied, ...brought])})
     select ${sql.join(values)} from ${stage} s ${joined((join) => join.inner)}`;
+  const copyOf = (into: typeof stage, names: typeof copied): string =>
+    sql`copy ${into} (${sql.join(names)}) from stdin (format binary)`.compile(on(pool)).sql;
+  const copyStaged = copyOf(stage, copied);
+  const copyWhole = copyOf(target, [...copied, ...brought]);
+  const memory = createLabelMemory(
+    joins.map((join) => inMemory(join, columns, targetTypes)),
+    memoryBytes,
+  );
+  const copy = (client: Client, statement: string, frames: Iterable<Buffer>): Promise<number> =>
+    copyIn(client, statement, frames, { onSent: recycleFrame });
   return {
-    copy: sql`copy ${stage} (${sql.join(copied)}) from stdin (format binary)`.compile(on(pool)).sql,
-    open: async (client) => {
+    write: async (client, encode) => {
+      const tails = await memory.open(client);
+      if (tails === null) {
+        await open.execute(on(client));
+        await copy(client, copyStaged, encode(null));
+        await insert.execute(on(client));
+        return;
+      }
+      await copy(client, copyWhole, encode(tails));
+      if (tails.misses.size === 0) return;
       await open.execute(on(client));
-    },
-    insert: async (client) => {
-      await insert.execute(on(client));
+      await recordMisses(client, tails.misses);
     },
     settle: async (client, entries) => {
       await open.execute(on(client)); // a transaction without rows has made no stage
       return settle(client, entries);
     },
   };
+};
+
+/** A join as {@link createLabelMemory} wants it: by the query's column, to the types of the table. */
+const inMemory = (
+  join: LabelJoin,
+  columns: readonly CopyColumn[],
+  targetTypes: ReadonlyMap<string, PgType>,
+): MemoryJoin => {
+  const source = columns.find(({ name }) => name === join.column)?.source;
+  return {
+    label: join.label,
+    inner: join.inner,
+    source: typeof source === 'string' ? source : join.column,
+    columns: join.columns.map((column) => ({
+      ...column,
+      type: (targetTypes.get(column.target) ?? column.type) as LabelType,
+    })),
+  };
+};
+
+const recordMisses = async (client: Client, misses: ReadonlyMap<bigint, Misses>): Promise<void> => {
+  const rows = [...misses].map(([id, { unmatched, dropped }]) => ({ id: String(id), unmatched, dropped }));
+  await sql`
+    insert into pg_temp.label_misses
+    select * from unnest(${rows.map(({ id }) => id)}::bigint[], ${rows.map(({ unmatched }) => unmatched)}::bigint[], ${rows.map(({ dropped }) => dropped)}::bigint[])`.execute(
+    on(client),
+  );
 };
 
 const settle = async (client: Client, entries: readonly SettledEntry[]): Promise<LabelCount> => {
