@@ -43,6 +43,9 @@ export async function* labelsBench({ only, runs, say }: BenchOptions): AsyncGene
       await reset(pool, stream);
       const report = await runClient({ database, stream, policy: policy(devnet.url) });
       if (stream !== 'inner' && report.rows < ROWS) throw new Error(`${stream} loaded ${report.rows} rows`);
+      say(
+        `${stream}: ${Math.round(report.seconds * 1000)} ms, client CPU ${report.cpu_s.toFixed(2)} s, peak RSS ${Math.round(report.peak_rss_mb)} MB, ${report.rows} rows`,
+      );
       return report.seconds * 1000;
     };
     try {
@@ -50,9 +53,6 @@ export async function* labelsBench({ only, runs, say }: BenchOptions): AsyncGene
       await loadLabels(pool);
       for (let round = 1; round <= runs; round++) {
         for (const stream of streams) times[stream].push(await run(stream));
-        say(
-          `run ${round}: ${streams.map((stream) => `${stream} ${Math.round(times[stream].at(-1)!)} ms`).join(', ')}`,
-        );
       }
     } finally {
       await devnet.stop();

@@ -48,8 +48,8 @@ export type Constants = Readonly<Record<string, ConstantValue>>;
 export interface RowTail {
   /** How many there are in every row. */
   readonly fields: number;
-  /** Whether the row is written at all. */
-  takes(row: number): boolean;
+  /** Whether the row is written at all; null writes all. */
+  readonly takes: ((row: number) => boolean) | null;
   /** At least the bytes that rows [first, last) take. */
   bound(first: number, last: number): number;
   /** Writes them, each with its length word, at `pos`; returns the position behind them. */
@@ -169,12 +169,13 @@ const writeRows = (
 ): number => {
   const count = columns.length;
   const fields = count + (tail?.fields ?? 0);
+  const takes = tail?.takes ?? null;
   let pos = start;
   let row = first;
   let index = 0;
   try {
     for (; row < last; row++) {
-      if (tail !== undefined && !tail.takes(row)) continue;
+      if (takes !== null && !takes(row)) continue;
       view.setInt16(pos, fields);
       pos += ROW_HEAD_BYTES;
       for (index = 0; index < count; index++) {

@@ -56,6 +56,9 @@ const SEND: Readonly<Record<LabelType, string>> = {
   bytea: 'byteasend',
 };
 
+/** Labels come in pieces of so many: one text of all of them would be held several times over. */
+const PIECE_LABELS = 8192;
+
 const NULL_FIELD_BYTES = 4;
 /** Shorter pieces are copied faster byte by byte than by a call. */
 const LOOP_BYTES_MAX = 64;
@@ -107,18 +110,22 @@ const read = async (client: Client, { label, columns }: MemoryJoin, maxBytes: nu
   const all = fields.length === 0 ? sql`''::bytea` : sql.join(fields, sql` || `);
   const key = sql.id(KEY_COLUMN);
   const labels = sql`(select ${key} as key, ${all} as fields from ${labelTable(label)}) l`;
-  // Version and labels in one statement, hence of one snapshot; the size first, for PostgreSQL holds no value beyond 1 GiB.
-  const { rows } = await sql<{ version: string; bytes: Buffer | null }>`
-    select loaded_at::text as version,
-           case when pg_table_size(${sql.lit(`strata.labels_${label}`)}::regclass) <= ${maxBytes}::bigint
-                 and (select sum(octet_length(key) + octet_length(fields)) from ${labels}) <= ${maxBytes}::bigint
-                then (select string_agg(${lengthAnd(sql`key`)} || ${lengthAnd(sql`fields`)}, ''::bytea) from ${labels}) end as bytes
-      from strata.labels where label_name = ${label}`.execute(on(client));
-  const found = rows[0];
-  return {
-    version: found?.version ?? '',
-    index: found?.bytes === null || found === undefined ? null : createLabelIndex(found.bytes),
-  };
+  const version = sql`(select loaded_at::text from strata.labels where label_name = ${label})`;
+  const size = await sql<{ version: string; fits: boolean }>`
+    select ${version} as version, pg_table_size(${sql.lit(`strata.labels_${label}`)}::regclass) <= ${maxBytes}::bigint
+       and (select sum(octet_length(key) + octet_length(fields)) from ${labels}) <= ${maxBytes}::bigint as fits`.execute(
+    on(client),
+  );
+  const [found] = size.rows;
+  if (found?.fits !== true) return { version: found?.version ?? '', index: null };
+  // Version and labels in one statement, hence of one snapshot.
+  const { rows } = await sql<{ version: string; bytes: Buffer }>`
+    select ${version} as version, string_agg(${lengthAnd(sql`key`)} || ${lengthAnd(sql`fields`)}, ''::bytea) as bytes
+      from (select *, row_number() over () / ${PIECE_LABELS} as piece from ${labels}) p group by piece`.execute(
+    on(client),
+  );
+  const index = createLabelIndex(Buffer.concat(rows.map(({ bytes }) => bytes)));
+  return { version: rows[0]?.version ?? found.version, index };
 };
 
 const createTails = (joins: readonly MemoryJoin[], indices: readonly LabelIndex[]): LabelTails => {
@@ -139,7 +146,7 @@ const createTails = (joins: readonly MemoryJoin[], indices: readonly LabelIndex[
       const inner = places.filter((_places, index) => joins[index]!.inner);
       return {
         fields,
-        takes: (row) => inner.every((ofJoin) => ofJoin[row]! >= 0),
+        takes: inner.length === 0 ? null : (row) => inner.every((ofJoin) => ofJoin[row]! >= 0),
         bound: (first, last) => {
           let bytes = 0;
           for (const [index, ofJoin] of places.entries())
