@@ -97,6 +97,22 @@ export {
   type VerifyReport,
 } from './warehouse/verify.ts';
 export { balanceAt, rebuildBalances, type RebuildScope } from './warehouse/rebuild.ts';
+export {
+  addLabels,
+  type AddedLabels,
+  type AddLabelsOptions,
+  type OnDuplicate,
+} from './warehouse/labels/add.ts';
+export { LABEL_TYPES, type LabelType } from './warehouse/labels/column-types.ts';
+export {
+  listLabels,
+  removeLabels,
+  type LabelColumn,
+  type LabelTable,
+  type LabelUse,
+  type RemoveOptions,
+} from './warehouse/labels/registry.ts';
+export { joinLabels, type JoinedLabels, type JoinLabelsOptions } from './warehouse/labels/views.ts';
 export { runDemo, type DemoReport } from './devnet/demo.ts';
 export {
   planMaintenance,

@@ -1,6 +1,6 @@
 /** README.md keeps its word: what it shows exists, parses, runs, and equals what the code says. */
 import { execFile } from 'node:child_process';
-import { globSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
@@ -27,14 +27,6 @@ import { runDemo } from '../src/devnet/demo.ts';
 import { startDevnet } from '../src/devnet/server.ts';
 import type { Devnet } from '../src/devnet/server.ts';
 import { parseConfig } from '../src/runtime/config.ts';
-import type {
-  Config,
-  PartitionPolicy,
-  RowsConfig,
-  ServerConfig,
-  SnapshotsConfig,
-  TransfersConfig,
-} from '../src/runtime/config.ts';
 import { useDatabase } from './database.ts';
 import { load, type Settings } from './jobs/loading.ts';
 
@@ -70,9 +62,13 @@ const commandLines = (): string[] => {
 
 /** Parses the words behind `pgstrata` as the command line would, without doing anything. */
 const parsePgstrata = ([name = '', ...words]: readonly string[]): void => {
-  const command = createProgram().commands.find((candidate) => candidate.name() === name);
+  const found = createProgram().commands.find((candidate) => candidate.name() === name);
+  const verb = found?.commands.find((candidate) => candidate.name() === words[0]);
+  const command = verb ?? found;
   expect(command, `there is no command ${name}`).toBeDefined();
-  const { operands, unknown } = (command as Command).parseOptions([...words]);
+  const { operands, unknown } = (command as Command).parseOptions(
+    verb === undefined ? [...words] : words.slice(1),
+  );
   expect(unknown).toEqual([]);
   const places = command?.registeredArguments ?? [];
   if (!places.some((place) => place.variadic)) expect(operands.length).toBeLessThanOrEqual(places.length);
@@ -223,118 +219,5 @@ describe('generated sections', () => {
     const text = 'a <!-- x:begin -->old<!-- x:end --> b';
     expect(replaceSection(text, 'x', 'new')).toBe('a <!-- x:begin -->\nnew\n<!-- x:end --> b');
     expect(() => replaceSection(text, 'y', 'new')).toThrow('no section y');
-  });
-});
-
-type Schedule = Config['schedule'];
-
-/** A list that is complete and has no more: the compiler refuses this file when a field comes or goes. */
-const allOf = <T>(fields: Record<keyof Required<T>, true>): string[] => Object.keys(fields);
-
-const STREAM_FIELDS = {
-  server: true,
-  load: true,
-  query: true,
-  block: true,
-  network_column: true,
-  commit_rows: true,
-} as const;
-
-describe('reference', () => {
-  it('lists every field of the configuration and no other', () => {
-    const warehouse = allOf<Config['database']>({ url: true, allow_plaintext: true });
-    const servers = allOf<Omit<ServerConfig, 'tls'>>({
-      url: true,
-      kind: true,
-      token: true,
-      allow_plaintext: true,
-    });
-    const tls = allOf<NonNullable<ServerConfig['tls']>>({
-      ca: true,
-      cert: true,
-      key: true,
-      server_name: true,
-    });
-    const transfers = allOf<TransfersConfig>({
-      ...STREAM_FIELDS,
-      standard: true,
-      time: true,
-      asset: true,
-      token_id: true,
-      grain: true,
-      fold: true,
-      ordinal: true,
-      rules: true,
-    });
-    const snapshots = allOf<SnapshotsConfig>({
-      ...STREAM_FIELDS,
-      standard: true,
-      time: true,
-      account: true,
-      asset: true,
-      balance: true,
-      usd_value: true,
-      data: true,
-      grain: true,
-      only_changes: true,
-    });
-    const rows = allOf<Omit<RowsConfig, 'partition'>>({ ...STREAM_FIELDS, table: true, columns: true });
-    const partition = allOf<NonNullable<RowsConfig['partition']>>({
-      time: true,
-      hash: true,
-      modulus: true,
-      list: true,
-      groups: true,
-    });
-    const sets = allOf<PartitionPolicy>({
-      modulus: true,
-      premake: true,
-      window_start: true,
-      window_ahead: true,
-      consolidate_after: true,
-      retain: true,
-      groups: true,
-      hold: true,
-      heap_order: true,
-      size_alert: true,
-    });
-    const switched = { enabled: true, cron: true } as const;
-    const schedule = {
-      create: allOf<Schedule['create']>(switched),
-      consolidate: allOf<Schedule['consolidate']>({ ...switched, weeks: true, after_months: true }),
-      retain: allOf<Schedule['retain']>(switched),
-      optimize: allOf<Schedule['optimize']>(switched),
-    };
-    const timing = allOf<Omit<Schedule, keyof typeof schedule>>({ poll_seconds: true, jitter_seconds: true });
-    const fields = [
-      ...warehouse.map((field) => `database.${field}`),
-      ...servers.map((field) => `servers.<name>.${field}`),
-      ...tls.map((field) => `servers.<name>.tls.${field}`),
-      ...[...transfers, ...snapshots, ...rows].map((field) => `streams.<name>.${field}`),
-      ...partition.map((field) => `streams.<name>.partition.${field}`),
-      ...sets.map((field) => `partitions.<set>.${field}`),
-      ...Object.entries(schedule).flatMap(([verb, own]) => own.map((field) => `schedule.${verb}.${field}`)),
-      ...timing.map((field) => `schedule.${field}`),
-    ];
-    const shown = [...readme.matchAll(/^\|.*$/gm)]
-      .map(([line]) => line.split('|')[1] ?? '')
-      .flatMap((cell) => [...cell.matchAll(/`((?:database|servers|streams|partitions|schedule)\.[^`]+)`/g)])
-      .map((match) => match[1] ?? '');
-    expect(shown.toSorted()).toEqual([...new Set(fields)].toSorted());
-  });
-
-  it('lists the environment variables that are read', () => {
-    const named = globSync('{src,scripts,test}/**/*.ts', { cwd: ROOT })
-      .flatMap((file) => [
-        ...readFileSync(join(ROOT, file), 'utf8').matchAll(/\b(?:env|environment)\['(\w+)'\]/g),
-      ])
-      .concat([...readFileSync(join(ROOT, 'test/seed.ts'), 'utf8').matchAll(/'(PGSTRATA_\w+)'/g)])
-      .map((match) => match[1] ?? '')
-      .filter((name) => /^(?:PG|DATABASE_|TEST_|CONSOLIDATION_)/.test(name));
-    const section = readme.slice(readme.indexOf('### Environment'), readme.indexOf('### Arrow'));
-    const shown = [...section.matchAll(/^\| ((?:`\w+`(?:, )?)+)/gm)].flatMap((match) =>
-      [...(match[1] ?? '').matchAll(/\w+/g)].map(([name]) => name),
-    );
-    expect(shown.toSorted()).toEqual([...new Set(named)].toSorted());
   });
 });

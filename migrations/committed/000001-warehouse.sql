@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:69ef06472035f2045b025880860de22bcf9e38fc
+--! Hash: sha1:643888e9cec75740bc7835032ee2b2f91a04575f
 --! Message: warehouse
 
 -- Table DDL lives only here; functions and views live one per file under sql/ and are included below.
@@ -72,6 +72,8 @@ create table strata.stream_batches (
   batch_id       bigint not null,
   row_count      bigint not null,
   quarantined    bigint not null default 0,
+  unmatched      bigint,
+  dropped        bigint,
   block_time     timestamptz,
   min_time       timestamptz,
   max_time       timestamptz,
@@ -86,6 +88,8 @@ comment on column strata.stream_batches.batch_id is 'First 8 bytes of SHA-256 ov
 comment on column strata.stream_batches.block_time is 'Time of end_block, where the server says it';
 comment on column strata.stream_batches.min_time is 'Earliest time among the range''s rows: the literal bound that lets a reorg prune old weeks';
 comment on column strata.stream_batches.row_count is 'Rows the range put into its table';
+comment on column strata.stream_batches.unmatched is 'Rows that found no label in at least one of the stream''s joins, as they were loaded; null where it has none, or a reorg cut the range';
+comment on column strata.stream_batches.dropped is 'Rows that an inner join left out for it';
 
 create table strata.quarantine (
   quarantine_id  bigint generated always as identity primary key,
@@ -323,6 +327,35 @@ create table strata.held_partitions (
 comment on table strata.held_partitions is 'Journal: weeks that were taken out of their set, each kept in schema strata_held until drop_after, so that it can be put back';
 comment on column strata.held_partitions.partition is 'The table itself; its name changes when it is held, its oid does not';
 comment on column strata.held_partitions.partition_name is 'Its name in the set, which it gets back when it is put back';
+
+create table strata.labels (
+  label_name  text primary key check (label_name ~ '^[a-z_][a-z0-9_]{0,38}$'),
+  key_header  text not null,
+  columns     jsonb not null,
+  row_count   bigint not null,
+  duplicates  bigint not null default 0,
+  source_file text not null,
+  sha256      text not null,
+  loaded_at   timestamptz not null default clock_timestamp()
+);
+comment on table strata.labels is 'One row per loaded label file; its rows are in strata.labels_<label_name>, keyed by account_address';
+comment on column strata.labels.columns is '[{"name": …, "type": …, "header": …}] of each column beside the key';
+comment on column strata.labels.duplicates is 'Rows of the file that were left out because their key came more than once';
+
+create table strata.label_views (
+  view_schema text not null,
+  view_name   text not null,
+  label_name  text not null references strata.labels,
+  base_schema text not null,
+  base_name   text not null,
+  join_column text not null,
+  join_type   text not null check (join_type in ('left', 'inner')),
+  columns     jsonb,
+  prefix      text not null default '',
+  primary key (view_schema, view_name)
+);
+comment on table strata.label_views is 'Views that join a label table to another: how to make them anew when a reload changes the label''s columns';
+comment on column strata.label_views.columns is 'Names of the label''s columns in the view; null for all of them';
 
 create schema if not exists strata_held;
 comment on schema strata_held is 'Weeks that maintenance took out of their set and has not dropped yet; see strata.held_partitions';
@@ -3744,6 +3777,37 @@ end;
 comment on function strata.next_fold(smallint, int, bigint, boolean) is
   'The next blocks of a source to fold for a hash partition of the state: behind what is folded, up to the first gap of the ledger (or across gaps: what fills one later is folded with its commit), about rows_max changes. Nulls when nothing waits.';
 --! EndIncluded functions/next_fold.sql
+--! Included functions/open_label_stage.sql
+create or replace function strata.open_label_stage(stage name, target regclass, columns text[], sort_memory bigint) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  filled boolean;
+begin
+  -- Enough for the hash of a large label table; until the end of the transaction.
+  if pg_size_bytes(current_setting('work_mem')) < sort_memory then
+    perform set_config('work_mem', (sort_memory / 1024) || 'kB', true);
+  end if;
+  if to_regclass('pg_temp.label_misses') is null then
+    create temp table label_misses (batch_id bigint not null, unmatched bigint not null, dropped bigint not null) on commit delete rows;
+  end if;
+  if to_regclass(format('pg_temp.%I', stage)) is null then
+    execute format('create temp table %I on commit delete rows as select %s from %s with no data',
+      stage, (select string_agg(quote_ident(c), ', ' order by place) from unnest(columns) with ordinality u(c, place)), target);
+    return;
+  end if;
+  -- An earlier part of the same transaction may have left its rows.
+  execute format('select exists (select from pg_temp.%I)', stage) into filled;
+  if filled then
+    execute format('truncate pg_temp.%I', stage);
+  end if;
+end
+$$;
+
+comment on function strata.open_label_stage(name, regclass, text[], bigint) is
+  'Makes the session''s empty stage for rows that wait for their labels, with the given columns of their target, and pg_temp.label_misses, which counts per batch what found none; both are emptied at each commit. Gives the transaction at least sort_memory bytes of work_mem.';
+--! EndIncluded functions/open_label_stage.sql
 --! Included functions/fold_pending.sql
 create or replace function strata.fold_pending(
   source_id smallint, hash_partition int, rows_max bigint default 500000, across_gaps boolean default false,
@@ -4554,7 +4618,8 @@ comment on function strata.verify_ledger() is
 create or replace view strata.stream_positions as
 select s.stream, src.network, src.source_id, s.load, s.target,
        last.end_block as position, last.hash, last.block_time,
-       sums.batches, sums.row_count, sums.quarantined, sums.first_block, sums.last_commit
+       sums.batches, sums.row_count, sums.quarantined, sums.first_block, sums.last_commit,
+       sums.unmatched, sums.dropped
   from strata.streams s
   left join strata.sources src on src.stream = s.stream
   left join lateral (
@@ -4563,7 +4628,8 @@ select s.stream, src.network, src.source_id, s.load, s.target,
   ) last on true
   left join lateral (
     select count(*) as batches, sum(row_count)::bigint as row_count, sum(quarantined)::bigint as quarantined,
-           min(start_block) as first_block, max(committed_at) as last_commit
+           min(start_block) as first_block, max(committed_at) as last_commit,
+           sum(unmatched)::bigint as unmatched, sum(dropped)::bigint as dropped
       from strata.stream_batches b where b.source_id = src.source_id
   ) sums on true;
 
@@ -4649,7 +4715,8 @@ begin
   grant usage on all sequences in schema strata to strata_loader, strata_maintainer;
   grant usage, create on schema strata, strata_held to strata_maintainer;
   grant insert, update, delete on strata.partition_sets, strata.account_balances_opening, strata.maintenance_runs,
-    strata.consolidations, strata.held_partitions, strata.retentions, strata.held_openings, strata.held_deltas
+    strata.consolidations, strata.held_partitions, strata.retentions, strata.held_openings, strata.held_deltas, strata.labels,
+    strata.label_views
     to strata_maintainer;
 end
 $$;

@@ -44,7 +44,8 @@ begin
   grant usage on all sequences in schema strata to strata_loader, strata_maintainer;
   grant usage, create on schema strata, strata_held to strata_maintainer;
   grant insert, update, delete on strata.partition_sets, strata.account_balances_opening, strata.maintenance_runs,
-    strata.consolidations, strata.held_partitions, strata.retentions, strata.held_openings, strata.held_deltas
+    strata.consolidations, strata.held_partitions, strata.retentions, strata.held_openings, strata.held_deltas, strata.labels,
+    strata.label_views
     to strata_maintainer;
 end
 $$;

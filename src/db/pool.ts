@@ -144,7 +144,7 @@ const beginStatement = ({ isolation = 'read committed', readOnly = false }: Tran
   `begin isolation level ${isolation} ${readOnly ? 'read only' : 'read write'}`;
 
 /** Commits, and makes sure that it was a commit. */
-export const commitTransaction = async (client: PoolClient): Promise<void> => {
+export const commitTransaction = async (client: Pick<PoolClient, 'query'>): Promise<void> => {
   const { command } = await client.query('commit');
   // A statement failed and `work` swallowed it: PostgreSQL then answers COMMIT with ROLLBACK, without an error.
   if (command !== 'COMMIT') {

@@ -189,6 +189,32 @@ export interface HeldPartitions {
   finished_at: Nullable<Column<Date, Date | string>>;
 }
 
+export interface LabelViews {
+  view_schema: string;
+  view_name: string;
+  label_name: string;
+  base_schema: string;
+  base_name: string;
+  join_column: string;
+  join_type: string;
+  /** Names of the label's columns in the view; null for all of them */
+  columns: Nullable<Column<unknown, string>>;
+  prefix: Generated<string>;
+}
+
+export interface Labels {
+  label_name: string;
+  key_header: string;
+  /** [{"name": …, "type": …, "header": …}] of each column beside the key */
+  columns: Column<unknown, string>;
+  row_count: number;
+  /** Rows of the file that were left out because their key came more than once */
+  duplicates: Generated<number>;
+  source_file: string;
+  sha256: string;
+  loaded_at: Generated<Column<Date, Date | string>>;
+}
+
 export interface MaintenanceRuns {
   run_id: Generated<number>;
   set_name: string;
@@ -296,6 +322,10 @@ export interface StreamBatches {
   /** Rows the range put into its table */
   row_count: number;
   quarantined: Generated<number>;
+  /** Rows that found no label in at least one of the stream's joins, as they were loaded; null where it has none, or a reorg cut the range */
+  unmatched: number | null;
+  /** Rows that an inner join left out for it */
+  dropped: number | null;
   /** Time of end_block, where the server says it */
   block_time: Nullable<Column<Date, Date | string>>;
   /** Earliest time among the range's rows: the literal bound that lets a reorg prune old weeks */
@@ -318,6 +348,8 @@ export interface StreamPositions {
   quarantined: number | null;
   first_block: number | null;
   last_commit: Nullable<Column<Date, Date | string>>;
+  unmatched: number | null;
+  dropped: number | null;
 }
 
 export interface Streams {
@@ -349,6 +381,8 @@ export interface DB {
   held_deltas: HeldDeltas;
   held_openings: HeldOpenings;
   held_partitions: HeldPartitions;
+  label_views: LabelViews;
+  labels: Labels;
   maintenance_runs: MaintenanceRuns;
   partition_sets: PartitionSets;
   quarantine: Quarantine;

@@ -51,6 +51,8 @@ interface Tally {
   batches: number;
   blocks: number;
   reorgs: number;
+  unmatched: number | null;
+  dropped: number;
 }
 
 const run = async (options: IngestOptions): Promise<IngestResult> => {
@@ -62,7 +64,15 @@ const run = async (options: IngestOptions): Promise<IngestResult> => {
     await foldStream({ pool, stream, signal: options.signal, acrossGaps: true });
   }
   const writer = createBatchWriter(pool, claim, dataset);
-  const tally: Tally = { rows: 0, quarantined: 0, batches: 0, blocks: 0, reorgs: 0 };
+  const tally: Tally = {
+    rows: 0,
+    quarantined: 0,
+    batches: 0,
+    blocks: 0,
+    reorgs: 0,
+    unmatched: null,
+    dropped: 0,
+  };
   const openPipeline = async (schema: Schema): Promise<Pipeline> => {
     await dataset.prepare(schema);
     return createPipeline(writer, dataset, options.config.commit_rows, {
@@ -113,13 +123,16 @@ const againWhereWeeksMoved = async (
 const count = (tally: Tally, result: Committed): void => {
   tally.rows += result.rows;
   tally.quarantined += result.quarantined;
+  if (result.unmatched !== null) tally.unmatched = (tally.unmatched ?? 0) + result.unmatched;
+  tally.dropped += result.dropped;
   tally.batches += result.ranges.length;
   for (const { range } of result.ranges) tally.blocks += range.end - range.start + 1;
 };
 
-const createDataset = ({ pool, stream, config, serverKind, now }: IngestOptions): Dataset => {
+const createDataset = (options: IngestOptions): Dataset => {
+  const { pool, stream, config, serverKind, now } = options;
   const hasBlocks = serverKind === 'amp';
   if (config.load === 'transfers') return createTransfers(pool, stream, config, now);
   if (config.load === 'snapshots') return createSnapshots(pool, stream, config, hasBlocks, now);
-  return createRows(pool, stream, config, hasBlocks, now);
+  return createRows(pool, stream, config, hasBlocks, now, options.labelMemory_bytes);
 };

@@ -35,6 +35,8 @@ export interface IngestOptions {
   readonly onEvent: (event: IngestEvent) => void;
   /** Longest wait for a server to say where its head is, in milliseconds; one minute. */
   readonly headLimit_ms?: number;
+  /** Bytes up to which a label table that a `rows` stream joins is kept in memory, 32 MiB; larger ones are joined in SQL. */
+  readonly labelMemory_bytes?: number;
 }
 
 /** Why a run ended. */
@@ -49,4 +51,8 @@ export interface IngestResult {
   readonly batches: number;
   readonly blocks: number;
   readonly reorgs: number;
+  /** Rows that found no label in at least one join; null where the stream joins none. */
+  readonly unmatched: number | null;
+  /** Rows that an inner join with labels left out: not among `rows`. */
+  readonly dropped: number;
 }

@@ -13,6 +13,9 @@ const tableName = z
     /^([A-Za-z_][A-Za-z0-9_]{0,38}\.)?[A-Za-z_][A-Za-z0-9_]{0,38}$/,
     'must be table or schema.table, at most 39 characters each',
   );
+const labelName = z
+  .string()
+  .regex(/^[a-z_][a-z0-9_]{0,38}$/, 'must be at most 39 small letters, digits and underscores');
 const ruleText = z
   .string()
   .regex(/^\w+:[+-]\w+(@.+)?$/, 'must look like to:+amount, from:-amount or tx_from:-fee@native');
@@ -61,6 +64,24 @@ const transfers = z.strictObject({
   rules: z.array(ruleText).min(1).max(16).default(['to:+amount', 'from:-amount']),
 });
 
+const labels = z.strictObject({
+  name: labelName.describe('labels of that name, as `pgstrata labels list` shows them'),
+  join: z
+    .enum(['left', 'inner'])
+    .default('left')
+    .describe('inner: rows without a label are left out, and counted'),
+  on: identifier.describe("column of the stream's table that holds the account"),
+  columns: z.array(identifier).min(1).optional().describe("the labels' columns to take; default all"),
+  prefix: z
+    .string()
+    .regex(
+      /^([A-Za-z_][A-Za-z0-9_]{0,22})?$/,
+      'must be the beginning of a plain SQL name, at most 23 characters',
+    )
+    .default('')
+    .describe("stands before the labels' columns in the stream's table"),
+});
+
 const rows = z.strictObject({
   ...streamBase,
   commit_rows: commitRows(500_000),
@@ -86,6 +107,7 @@ const rows = z.strictObject({
       path: ['groups'],
     })
     .optional(),
+  labels: z.array(labels).min(1).max(8).optional().describe('labels joined while rows are loaded'),
 });
 
 const snapshots = z.strictObject({

@@ -20,6 +20,10 @@ export interface Committed {
   readonly ranges: readonly LedgerEntry[];
   readonly rows: number;
   readonly quarantined: number;
+  /** Rows that found no label in at least one join; null where the stream joins none. */
+  readonly unmatched: number | null;
+  /** Those of them that an inner join left out: not among `rows`. */
+  readonly dropped: number;
 }
 
 /** Writes a stream, one transaction after the other. Calls must not overlap. */
@@ -91,13 +95,16 @@ export const createBatchWriter = (pool: Pool, claim: StreamClaim, dataset: Datas
         await recordRanges(client, source, ofNetwork);
         settled.push(...ofNetwork.map(({ range }) => ({ sourceId: source, range })));
       }
-      await dataset.settle(client, settled);
+      const labelled = (await dataset.settle(client, settled)) ?? null;
+      const dropped = labelled?.dropped ?? 0;
       transaction = null;
       await opened.commit();
       return {
         ranges: entries,
-        rows: entries.reduce((sum, entry) => sum + entry.count.rows, 0),
+        rows: entries.reduce((sum, entry) => sum + entry.count.rows, 0) - dropped,
         quarantined: entries.reduce((sum, entry) => sum + entry.count.quarantined, 0),
+        unmatched: labelled?.unmatched ?? null,
+        dropped,
       };
     },
     abandon: async () => {

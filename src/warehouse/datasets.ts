@@ -35,6 +35,14 @@ export interface SettledEntry {
   readonly range: BlockRange;
 }
 
+/** What joining labels on load came to. */
+export interface LabelCount {
+  /** Rows that found no label in at least one of the joins. */
+  readonly unmatched: number;
+  /** Those of them that an inner join left out. */
+  readonly dropped: number;
+}
+
 /** One kind of load, bound to its stream's configuration and target. */
 export interface Dataset {
   readonly definition: StreamDefinition;
@@ -49,8 +57,11 @@ export interface Dataset {
   reserve(buffer: LoadBuffer): Promise<void>;
   /** Writes the rows inside the caller's transaction. */
   write(client: Client, buffer: LoadBuffer): Promise<void>;
-  /** Last in the transaction, once all rows are written and erased: what follows from them, such as balances. */
-  settle(client: Client, entries: readonly SettledEntry[]): Promise<void>;
+  /**
+   * Last in the transaction, once all rows are written and erased: what follows from them, such as balances. Says how many
+   * rows found no label, where labels are joined.
+   */
+  settle(client: Client, entries: readonly SettledEntry[]): Promise<LabelCount | void>;
   /** Deletes the rows of blocks `from` to `to` (inclusive; null is open) of a source; says how many. */
   erase(
     client: Client,

@@ -10,10 +10,12 @@ import type { RowsConfig } from '../runtime/config.ts';
 import { WarehouseError, withDetail } from '../runtime/errors.ts';
 import { weekOf } from '../runtime/instant.ts';
 import { addCounts, NOTHING, type Dataset, type LoadBuffer, type RangePlace } from './datasets.ts';
+import type { LabelTails } from './labels/in-memory.ts';
+import { openLabelJoins, planLabelledWrite, type LabelledWrite } from './labels/on-load.ts';
 import { openWeeks, outsideReason, partitionSetOf, type WeekKeeper } from './partitions/ensure.ts';
 import { quarantine, rowAsJson, type Refused } from './quarantine.ts';
 import type { RangeCount } from './stream-state.ts';
-import { BATCH_COLUMN, BLOCK_COLUMN, prepareTable, tableName } from './target-table.ts';
+import { BATCH_COLUMN, BLOCK_COLUMN, prepareTable, tableName, typesIn } from './target-table.ts';
 import { rowsByPlace } from './transfer-rows.ts';
 
 /** Rows of one range, as they came. */
@@ -32,6 +34,8 @@ interface Opened {
   readonly encoder: CopyEncoder;
   readonly copy: string;
   readonly weeks: WeekKeeper | null;
+  /** Null where no labels are joined: rows go straight into the table. */
+  readonly labels: LabelledWrite | null;
 }
 
 /** Nothing is sorted here; enough that a COPY is worth its start. */
@@ -42,6 +46,7 @@ const PART_ROWS = 131_072;
  *
  * @param hasBlocks false for a server whose results carry no block ranges
  * @param now the present instant, for the sane window of a partition set
+ * @param labelMemoryBytes up to which a label table is kept in memory
  */
 export const createRows = (
   pool: Pool,
@@ -49,6 +54,7 @@ export const createRows = (
   config: RowsConfig,
   hasBlocks: boolean,
   now: Date,
+  labelMemoryBytes?: number,
 ): Dataset => {
   const name = tableName(config.table);
   const table = sql.id(name.schema, name.table);
@@ -68,25 +74,40 @@ export const createRows = (
     },
     sets: async () => (config.partition === undefined ? [] : [await partitionSetOf(pool, name)]),
     prepare: async (schema) => {
-      const columns = await prepareTable(pool, schema, config, hasBlocks ? config.block : null);
+      const joins = await openLabelJoins(pool, stream, config);
+      const columns = await prepareTable(
+        pool,
+        schema,
+        config,
+        hasBlocks ? config.block : null,
+        joins.flatMap((join) => join.columns),
+      );
+      const labels =
+        joins.length === 0
+          ? null
+          : planLabelledWrite(pool, config, columns, joins, await typesIn(pool, name), labelMemoryBytes);
       const weeks =
         config.partition === undefined ? null : await openWeeks(pool, await partitionSetOf(pool, name), now);
       opened = {
         encoder: createCopyEncoder(schema, { columns }),
         copy: copyStatement(pool, table, columns),
         weeks,
+        labels,
       };
     },
     createBuffer: () => createRowsBuffer(stream, config, hasBlocks, get().weeks),
     reserve: async (buffer) => get().weeks?.ensure((buffer as RowsBuffer).weeks),
     write: async (client, buffer) => {
       const { pieces, refused } = buffer as RowsBuffer;
-      const { copy, encoder } = get();
-      if (pieces.length > 0)
-        await copyIn(client, copy, encodePieces(stream, encoder, pieces), { onSent: recycleFrame });
+      const { copy, encoder, labels } = get();
+      if (pieces.length > 0) {
+        const encode = (tails: LabelTails | null) => encodePieces(stream, encoder, pieces, tails);
+        if (labels !== null) await labels.write(client, encode);
+        else await copyIn(client, copy, encode(null), { onSent: recycleFrame });
+      }
       await quarantine(client, refused);
     },
-    settle: () => Promise.resolve(),
+    settle: async (client, entries) => get().labels?.settle(client, entries),
     erase: async (client, sourceId, span, from, to) => {
       const ofSource = sql`select batch_id from strata.stream_batches where source_id = ${sourceId} and end_block >= ${span.from}`;
       const upTo = to === null ? sql`` : sql` and ${sql.id(BLOCK_COLUMN)} <= ${to}`;
@@ -114,11 +135,12 @@ function* encodePieces(
   stream: string,
   encoder: CopyEncoder,
   pieces: readonly Piece[],
+  tails: LabelTails | null,
 ): Generator<Buffer, void> {
   yield encoder.header();
   for (const { batch, place } of pieces) {
     try {
-      yield* encoder.encode(batch, { [BATCH_COLUMN]: place.batchId });
+      yield* encoder.encode(batch, { [BATCH_COLUMN]: place.batchId }, tails?.tailOf(batch, place.batchId));
     } catch (thrown) {
       if (!(thrown instanceof WarehouseError)) throw thrown;
       throw withDetail(thrown, {

@@ -16,6 +16,8 @@ export interface StreamStatus {
   readonly batches: number;
   readonly rows: number;
   readonly quarantined: number;
+  /** Rows loaded without one of their labels; null where the stream joins none. */
+  readonly unmatched: number | null;
   readonly last_commit: string | null;
 }
 
@@ -64,6 +66,7 @@ export const readStatus = async (pool: Pool): Promise<WarehouseStatus> => {
       batches: row.batches ?? 0,
       rows: row.row_count ?? 0,
       quarantined: row.quarantined ?? 0,
+      unmatched: row.unmatched,
       last_commit: row.last_commit?.toISOString() ?? null,
     })),
     sets: sets.rows,

@@ -227,6 +227,9 @@ export const invalidateFrom = async (
       hash: parentHash,
       row_count: sql<number>`row_count - ${cutRows}`,
       quarantined: sql<number>`quarantined - ${cutQuarantined}`,
+      // Which of the rows without a label were behind the cut is not known.
+      unmatched: null,
+      dropped: null,
       block_time: null,
     })
     .where('source_id', '=', sourceId)

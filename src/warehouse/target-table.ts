@@ -6,6 +6,7 @@ import type { CopyColumn } from '../arrow/copy.ts';
 import { on, type Pool } from '../db/query.ts';
 import type { RowsConfig } from '../runtime/config.ts';
 import { WarehouseError } from '../runtime/errors.ts';
+import type { JoinedColumn } from './labels/joins.ts';
 import { groupsJson } from './partitions/policy.ts';
 
 /** Columns every such table has beside those of its query: what makes it safe against reorgs. */
@@ -62,6 +63,7 @@ export const unknownColumns = (missing: readonly string[], schema: Schema): Ware
  * Makes the target table ready and says how to fill it.
  *
  * @param blockField the query's block column; null for servers without blocks
+ * @param labels columns that labels bring: added where they are missing, filled by the load, not by the COPY
  * @returns the columns of the COPY, in order
  * @throws WarehouseError `config` for a mapping that does not fit the table
  */
@@ -70,14 +72,21 @@ export const prepareTable = async (
   schema: Schema,
   config: RowsConfig,
   blockField: string | null,
+  labels: readonly JoinedColumn[] = [],
 ): Promise<CopyColumn[]> => {
   const name = tableName(config.table);
   const mapped = mappedColumns(schema, config);
   if (blockField !== null && !schema.fields.some((field) => field.name === blockField))
     throw unknownColumns([blockField], schema);
+  refuseClash(mapped, labels, config);
   let catalog = await readCatalog(pool, name);
   if (catalog.length === 0) {
     await createTable(pool, name, mapped, config);
+    catalog = await readCatalog(pool, name);
+  }
+  const lacking = labels.filter(({ target }) => !catalog.some((column) => column.name === target));
+  if (lacking.length > 0) {
+    await addColumns(pool, name, lacking);
     catalog = await readCatalog(pool, name);
   }
   const byName = new Map(catalog.map((column) => [column.name, column]));
@@ -121,7 +130,8 @@ export const prepareTable = async (
       nullable: false,
     },
   );
-  const filled = new Set(columns.map((column) => column.name));
+  for (const label of labels) requireSameType(config.table, byName.get(label.target)?.type, label);
+  const filled = new Set([...columns.map((column) => column.name), ...labels.map(({ target }) => target)]);
   const starved = catalog.filter(
     (column) => column.required && !column.has_default && !filled.has(column.name),
   );
@@ -147,6 +157,59 @@ const serviceType = (columns: ReadonlyMap<string, CatalogColumn>, table: string,
 
 const misfit = (table: string, column: string, what: string, remedy: string): WarehouseError =>
   new WarehouseError('config', `table ${table} ${what}`, { column, remedy });
+
+/** A column that both the query and the labels would fill. */
+const refuseClash = (
+  mapped: readonly Mapped[],
+  labels: readonly JoinedColumn[],
+  config: RowsConfig,
+): void => {
+  const taken = new Set([...mapped.map(({ target }) => target), BLOCK_COLUMN, BATCH_COLUMN]);
+  const clash = labels.find(({ target }) => taken.has(target));
+  if (clash === undefined) return;
+  throw new WarehouseError(
+    'config',
+    `labels and query both bring a column ${clash.target} for ${config.table}`,
+    {
+      column: clash.target,
+      remedy: 'Give the labels a `prefix`, or choose their `columns`.',
+    },
+  );
+};
+
+const requireSameType = (table: string, type: string | undefined, label: JoinedColumn): void => {
+  const found = type === undefined ? null : pgTypeNamed(type);
+  const widened = found === 'numeric' && label.type === 'bigint';
+  if (found === label.type || found === 'text' || widened) return;
+  throw misfit(
+    table,
+    label.target,
+    `has column ${label.target} of type ${type}, and the labels' is ${label.type}`,
+    `Change one of them (alter table … alter column …, or --type at \`pgstrata labels add\`), or give the labels a \`prefix\`.`,
+  );
+};
+
+const addColumns = async (
+  pool: Pool,
+  { schema, table }: TableName,
+  labels: readonly JoinedColumn[],
+): Promise<void> => {
+  const added = labels.map(
+    ({ target, type }) => sql`add column if not exists ${sql.id(target)} ${sql.raw(type)}`,
+  );
+  await sql`alter table ${sql.id(schema, table)} ${sql.join(added)}`.execute(on(pool));
+};
+
+/** The types of a table's columns that the encoder writes. */
+export const typesIn = async (pool: Pool, name: TableName): Promise<Map<string, PgType>> => {
+  const catalog = await readCatalog(pool, name);
+  return new Map(
+    catalog.flatMap(({ name, type }) => {
+      const known = pgTypeNamed(type);
+      return known === null ? [] : [[name, known] as const];
+    }),
+  );
+};
 
 const readCatalog = async (pool: Pool, { schema, table }: TableName): Promise<CatalogColumn[]> => {
   const { rows } = await sql<CatalogColumn>`

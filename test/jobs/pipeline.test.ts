@@ -71,7 +71,7 @@ const writer: BatchWriter = {
   },
   commit: (entries) => {
     log.push(`commit ${spans(entries)}`);
-    return Promise.resolve({ ranges: entries, rows: 0, quarantined: 0 });
+    return Promise.resolve({ ranges: entries, rows: 0, quarantined: 0, unmatched: null, dropped: 0 });
   },
   abandon: () => {
     log.push('abandon');

@@ -186,8 +186,11 @@ const report = (
       : redactRecord({ stream: streams[index] ?? '', ...errorAsJson(result.reason) }, secrets),
   );
   const done = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+  const labelled = done.some((result) => result.unmatched !== null);
   const text = table(
-    ['stream', 'end', 'blocks', 'rows', 'batches', 'reorgs', 'quarantined'],
+    ['stream', 'end', 'blocks', 'rows', 'batches', 'reorgs', 'quarantined'].concat(
+      labelled ? ['without label', 'dropped'] : [],
+    ),
     done.map((result) => [
       result.stream,
       result.end,
@@ -196,6 +199,7 @@ const report = (
       result.batches,
       result.reorgs,
       result.quarantined,
+      ...(labelled ? [result.unmatched, result.dropped] : []),
     ]),
   );
   if (json || done.length > 0) printResult(json, { streams: rows }, text);
