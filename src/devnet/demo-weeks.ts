@@ -35,7 +35,7 @@ export const consolidateFirstWeeks = async (pool: Pool, signal: AbortSignal): Pr
     signal,
   });
   const failed = runs.find((run) => run.error !== null);
-  if (failed?.error != null) throw failed.error;
+  if (failed !== undefined) throw failed.error!;
   const weeks = runs.flatMap((run) => (run.result as ConsolidateResult | null)?.weeks ?? []);
   if (weeks.length === 0 && !signal.aborted)
     throw new WarehouseError('internal', 'the demo found no week to consolidate');
