@@ -12,7 +12,7 @@ import { weekOf } from '../runtime/instant.ts';
 import { addCounts, NOTHING, type Dataset, type LoadBuffer, type RangePlace } from './datasets.ts';
 import { openWeeks, type WeekKeeper } from './partitions/ensure.ts';
 import { quarantine, rowAsJson, type Refused } from './quarantine.ts';
-import type { RangeCount } from './stream-state.ts';
+import type { RangeCount } from './state/store.ts';
 import { BATCH_COLUMN, BLOCK_COLUMN, prepareTable, tableName } from './target-table.ts';
 import { rowsByPlace } from './transfer-rows.ts';
 
