@@ -17,6 +17,7 @@ const BENCHES: Readonly<
   encode: async () => (await import('./bench/encode.ts')).encodeBench,
   balances: async () => (await import('./bench/balances.ts')).balancesBench,
   ingest: async () => (await import('./bench/ingest.ts')).ingestBench,
+  streams: async () => (await import('./bench/streams.ts')).streamsBench,
 };
 
 const { values, positionals } = parseArgs({

@@ -187,11 +187,7 @@ const firstRewind = (verdicts: readonly Judged[]): ProtocolStep['rewind'] => {
   return found === undefined ? null : { network: found.range.network, to: found.to };
 };
 
-const begin = (
-  state: ProtocolState,
-  metadata: BatchMetadata,
-  verdicts: readonly Judged[],
-): ProtocolStep => {
+const begin = (state: ProtocolState, metadata: BatchMetadata, verdicts: readonly Judged[]): ProtocolStep => {
   const of = (kind: Verdict['kind']): BlockRange[] =>
     verdicts.filter((verdict) => verdict.kind === kind).map(({ range }) => range);
   const tailOf = ({ network }: BlockRange): LedgerTail => state.tails.get(network) ?? [];
@@ -246,9 +242,13 @@ const refusalOf = (
   verdicts: readonly Judged[],
 ): WarehouseError => {
   if (event === 'unready' || event === 'rangeless') {
-    return new WarehouseError('protocol', 'the server sent a batch without block ranges inside a microbatch', {
-      remedy: 'Report it to the operator of the server; nothing of the microbatch was committed.',
-    });
+    return new WarehouseError(
+      'protocol',
+      'the server sent a batch without block ranges inside a microbatch',
+      {
+        remedy: 'Report it to the operator of the server; nothing of the microbatch was committed.',
+      },
+    );
   }
   const found = verdicts.find((verdict) => verdict.kind === 'refused');
   const range = found?.range ?? ranges[0];

@@ -68,8 +68,7 @@ const placeFork = (tail: LedgerTail, incoming: BlockRange, position: number | nu
   }
   const isProved = parent !== undefined && incoming.prevHash !== null;
   // Going back by one block is all that a server can do that has forgotten the block; with a step further it says it knows.
-  const isOneBack =
-    incoming.start === position && (incoming.start > tail[0]!.start || isTruncated(tail));
+  const isOneBack = incoming.start === position && (incoming.start > tail[0]!.start || isTruncated(tail));
   return isOneBack && !isProved ? rewind(tail, incoming, position) : { kind: 'fork' };
 };
 

@@ -57,9 +57,7 @@ const planPass = async (store: StateStore, asked: BlockWindow): Promise<Pass | n
   const [network] = tails.keys();
   if (asked.from === null || network === undefined || tails.size > 1) return nextPass(tails, asked);
   const [gap] = await store.gaps(network, asked);
-  return gap === undefined
-    ? null
-    : nextPass(await store.tails(gap.from), { from: gap.from, to: asked.to });
+  return gap === undefined ? null : nextPass(await store.tails(gap.from), { from: gap.from, to: asked.to });
 };
 
 const stepBack = (rewinds: readonly Rewind[], rewind: Rewind): readonly Rewind[] => {
@@ -185,7 +183,9 @@ const findHeads = async ({
       signal: AbortSignal.any([signal, late]),
     })) {
       if (metadata !== null && metadata.ranges.length > 0)
-        return new Map(metadata.ranges.map((range) => [range.network, { number: range.end, hash: range.hash }]));
+        return new Map(
+          metadata.ranges.map((range) => [range.network, { number: range.end, hash: range.hash }]),
+        );
     }
     return new Map();
   } catch (thrown) {

@@ -25,11 +25,7 @@ export interface Pipeline {
   /** Blocks up to `to` (inclusive) that come again: erase them first, then go on. */
   reread(range: BlockRange, to: number): Promise<void>;
   /** Rows of the microbatch that covers `ranges`; those of `replayed` networks are loaded already. */
-  append(
-    batch: RecordBatch,
-    ranges: readonly BlockRange[],
-    replayed?: ReadonlySet<string>,
-  ): Promise<void>;
+  append(batch: RecordBatch, ranges: readonly BlockRange[], replayed?: ReadonlySet<string>): Promise<void>;
   /** The microbatch is whole. */
   watermark(ranges: readonly BlockRange[]): Promise<void>;
   /** Commits what is whole, forgets the rest. */

@@ -22,10 +22,7 @@ export interface BatchWriter {
    *
    * @param replayed networks whose rows are loaded already
    */
-  place(
-    ranges: readonly BlockRange[],
-    replayed: ReadonlySet<string>,
-  ): Promise<readonly RangePlace[]>;
+  place(ranges: readonly BlockRange[], replayed: ReadonlySet<string>): Promise<readonly RangePlace[]>;
   /** Erases blocks, in the open transaction. Returns the rows that are gone. */
   erase(erasure: Erasure): Promise<number>;
   /** Writes rows in the open transaction. */

@@ -79,11 +79,7 @@ export const holdClaim = async (client: Client, claim: StreamClaim): Promise<voi
 };
 
 /** The source of a network of a stream, made on first use. */
-export const sourceOf = async (
-  pool: Client | Pool,
-  stream: string,
-  network: string,
-): Promise<number> => {
+export const sourceOf = async (pool: Client | Pool, stream: string, network: string): Promise<number> => {
   const find = on(pool)
     .selectFrom('sources')
     .select('source_id')

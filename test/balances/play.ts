@@ -183,7 +183,7 @@ export const createPlayer = (
   const open = async (through: Pool): Promise<NonNullable<typeof run>> => {
     const dataset = createTransfers(pool, stream, config, NOW);
     const claim = await claimStream(pool, dataset.definition);
-    for (const range of unanswered.splice(0)) 
+    for (const range of unanswered.splice(0))
       if (await postgresStore(pool, stream).isProcessed(range)) apply(range);
     await dataset.prepare(transfersBatch([], scale, amounts).schema);
     const writer = watched(createBatchWriter(through, claim, dataset));

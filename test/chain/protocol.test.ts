@@ -178,8 +178,13 @@ describe('7: going back ends', () => {
   it('behind the oldest stored hash it is refused, and says that nothing was erased', () => {
     const full = Array.from({ length: LEDGER_HORIZON }, (_, index) => range(1000 + index, 1000 + index));
     const error = catchFrom(() => whole(resumed(1000, ...full), range(1000, 1000, 'b')));
-    expect(error.message).toMatch(/further back than the stored hashes reach, the oldest of which is of block 1000/);
-    expect(error).toMatchObject({ kind: 'protocol', detail: { remedy: expect.stringMatching(/Nothing was erased/) } });
+    expect(error.message).toMatch(
+      /further back than the stored hashes reach, the oldest of which is of block 1000/,
+    );
+    expect(error).toMatchObject({
+      kind: 'protocol',
+      detail: { remedy: expect.stringMatching(/Nothing was erased/) },
+    });
     expect(() => whole(behind(...full), range(0, 999, 'b'))).toThrow(/stored hashes reach/);
     const wide = [range(0, 5000, 'a'), range(5001, 5002)];
     expect(whole(resumed(5002, ...wide), range(5002, 5002, 'b')).rewind?.to?.number).toBe(5000);

@@ -26,8 +26,7 @@ export const memoryStore = (): StateStore => {
   return {
     isProcessed: async (range) =>
       rowsOf(range.network).some(
-        (row) =>
-          row.id === batchId(range) && row.range.start === range.start && row.range.end === range.end,
+        (row) => row.id === batchId(range) && row.range.start === range.start && row.range.end === range.end,
       ),
     markProcessed: async (entries) => {
       for (const { range } of entries)

@@ -6,6 +6,7 @@ import type { BlockRange, Watermark } from '../../chain/range.ts';
 import type { BlockWindow } from '../../chain/window.ts';
 import { on, type Client, type Pool } from '../../db/query.ts';
 import { instantText } from '../../runtime/instant.ts';
+import { FOLD_PARTITIONS } from '../balances.ts';
 import { sourceOf } from '../stream-state.ts';
 import { committedTwice, type Erasure, type LedgerEntry, type StateStore } from './store.ts';
 
@@ -129,17 +130,17 @@ type Piece = ReturnType<typeof sql>;
  * reach, not where the last of them ends, is what a range is compared with: one may lie inside another.
  */
 const gapQuery = (source: Piece, from: Piece, to: Piece): Piece => sql`
-  with held as (
-    select b.start_block, b.end_block,
-           max(b.end_block) over (order by b.start_block rows between unbounded preceding and 1 preceding) as reached
-      from strata.stream_batches b
-     where b.source_id = ${source} and b.end_block >= ${from} and b.start_block < coalesce(${to}, 9223372036854775807)
-  )
-  select greatest(coalesce(h.reached + 1, ${from}), ${from}) as from_block, h.start_block as to_block
-    from held h where h.start_block > greatest(coalesce(h.reached + 1, ${from}), ${from})
+  select greatest(h.reached + 1, ${from}) as from_block, h.start_block as to_block
+    from (
+      select b.start_block,
+             max(b.end_block) over (order by b.start_block rows between unbounded preceding and 1 preceding) as reached
+        from strata.stream_batches b
+       where b.source_id = ${source} and b.end_block >= ${from} and b.start_block < coalesce(${to}, 9223372036854775807)
+    ) h where h.start_block > greatest(h.reached + 1, ${from})
   union all
   select rest.from_block, ${to}
-    from (select greatest(coalesce(max(h.end_block) + 1, ${from}), ${from}) as from_block from held h) rest
+    from (select greatest(max(b.end_block) + 1, ${from}) as from_block from strata.stream_batches b
+           where b.source_id = ${source} and b.start_block < coalesce(${to}, 9223372036854775807)) rest
    where ${to} is null or rest.from_block < ${to}`;
 
 const hitBy = (connection: Client | Pool, sourceId: number, { from, to }: Erasure) =>
@@ -206,7 +207,7 @@ const cleanup = async (
     with source as (
       select src.source_id,
              case st.load when 'transfers' then coalesce(
-               (select min(p.folded_block) from strata.fold_progress p where p.source_id = src.source_id), -1)
+               (select min(p.folded_block) from strata.fold_progress p where p.source_id = src.source_id having count(*) = ${FOLD_PARTITIONS}), -1)
              else 9223372036854775807 end as folded
         from strata.sources src join strata.streams st on st.stream = src.stream
        where src.stream = ${stream} and src.network = ${network}

@@ -92,6 +92,10 @@ export const committedTwice = ({ network, start }: BlockRange, cause?: unknown):
   new WarehouseError(
     'conflict',
     `the ledger has a range of ${network} that starts at block ${start} already`,
-    { network, block: start, remedy: 'Nothing of it was committed. Start again: what is loaded is left out.' },
+    {
+      network,
+      block: start,
+      remedy: 'Nothing of it was committed. Start again: what is loaded is left out.',
+    },
     cause,
   );
