@@ -261,7 +261,12 @@ describe('reference', () => {
       grain: true,
       only_changes: true,
     });
-    const rows = allOf<Omit<RowsConfig, 'partition'>>({ ...STREAM_FIELDS, table: true, columns: true });
+    const rows = allOf<Omit<RowsConfig, 'partition'>>({
+      ...STREAM_FIELDS,
+      table: true,
+      columns: true,
+      reorg: true,
+    });
     const partition = allOf<NonNullable<RowsConfig['partition']>>({ time: true, hash: true, modulus: true });
     const sets = allOf<PartitionPolicy>({
       modulus: true,

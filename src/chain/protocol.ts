@@ -206,7 +206,10 @@ const goOn = (state: ProtocolState, open: OpenMicrobatch, { complete }: BatchMet
   const tails = new Map(state.tails);
   const positions = new Map(state.positions);
   for (const range of news) tails.set(range.network, extendTail(tails.get(range.network) ?? [], range));
-  for (const range of open.ranges) positions.set(range.network, range.end);
+  for (const { network, end } of news) positions.set(network, end);
+  // An old microbatch that comes again does not take the server back.
+  for (const { network, end } of open.ranges)
+    positions.set(network, Math.max(positions.get(network) ?? end, end));
   return {
     ...step,
     state: { tails, positions, open: null },

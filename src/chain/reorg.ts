@@ -55,15 +55,18 @@ export const classify = (tail: LedgerTail, incoming: BlockRange, position: numbe
 const placeFork = (tail: LedgerTail, incoming: BlockRange, position: number | null): Verdict => {
   const known = knownBlocks(tail);
   const parent = known.find(({ number }) => number === incoming.start - 1);
-  const isBehind = position !== null && incoming.start > position;
+  /** Where a server begins at the latest that was asked to go on behind the position, or by itself. */
+  const latest = position === null ? tail[0]!.start : position + 1;
   if (differ(incoming.prevHash, parent?.hash ?? null)) {
-    return isBehind ? orphan(incoming, parent!) : rewind(tail, incoming, position);
+    return incoming.start >= latest && position !== null
+      ? orphan(incoming, parent!)
+      : rewind(tail, incoming, position);
   }
   if (incoming.start > (known[0]?.number ?? -1)) return { kind: 'reread' };
-  if (isBehind && incoming.start > position + 1) {
+  if (incoming.start > latest) {
     return refused(
       'jump',
-      `starts in the middle of what is loaded, though asked to go on behind block ${position}`,
+      `starts in the middle of what is loaded, though asked to go on ${position === null ? 'from the beginning' : `behind block ${position}`}`,
     );
   }
   const isProved = parent !== undefined && incoming.prevHash !== null;

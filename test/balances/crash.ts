@@ -34,12 +34,21 @@ const arm = (client: PoolClient, { at, sent }: Crash): void => {
   Object.assign(client, { query: counted });
 };
 
-/** The pool with the crash; only connections borrowed one by one, as transactions are, are touched. */
-export const crashingPool = (pool: Pool, crash: Crash): { readonly pool: Pool; disarm(): void } => {
+/**
+ * The pool with the crash; only connections borrowed one by one, as transactions are, are touched.
+ *
+ * @param spared how many of these are let go by first
+ */
+export const crashingPool = (
+  pool: Pool,
+  crash: Crash,
+  spared = 0,
+): { readonly pool: Pool; disarm(): void } => {
   const armed: PoolClient[] = [];
+  let borrowed = 0;
   const connect = async (): Promise<PoolClient> => {
     const client = await pool.connect();
-    if (armed.length === 0) {
+    if (armed.length === 0 && borrowed++ >= spared) {
       arm(client, crash);
       armed.push(client);
     }
