@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:81f579fd53fb90cc2a58f136e156f4aba62eba1c
+--! Hash: sha1:0cb187a2dd6b65c495c023ad6dfa6355c420fa2e
 --! Message: warehouse
 
 -- Table DDL lives only here; functions and views live one per file under sql/ and are included below.
@@ -79,7 +79,7 @@ create table strata.stream_batches (
 );
 create index stream_batches_end on strata.stream_batches (source_id, end_block);
 comment on table strata.stream_batches is 'The ledger: one row per committed block range, written in the transaction of its rows';
-comment on column strata.stream_batches.hash is 'Hash of end_block; null where the range was cut short by --to: the next run that goes on behind it reads it again';
+comment on column strata.stream_batches.hash is 'Hash of end_block; null where the range was cut short, by --to or a reorg: the next run that goes on behind it reads it again';
 comment on column strata.stream_batches.prev_hash is 'Hash of the parent of start_block; null where the server does not say';
 comment on column strata.stream_batches.batch_id is 'First 8 bytes of SHA-256 over network:start:end:hash:prev_hash';
 comment on column strata.stream_batches.block_time is 'Time of end_block, where the server says it';

@@ -13,15 +13,14 @@ export type LedgerTails = ReadonlyMap<string, LedgerTail>;
 /** Whether older ranges than these may be committed, too. */
 export const isTruncated = (tail: LedgerTail): boolean => tail.length >= LEDGER_HORIZON;
 
-/** The tail without the blocks from `reorg.start` on; a range that the fork cuts keeps its blocks before it. */
-export const cutTail = (tail: LedgerTail, reorg: BlockRange): LedgerTail =>
+/**
+ * The tail without the blocks from `from` on. A range that this cuts keeps its blocks before it; their last hash is unknown
+ * then: what the server says of it was never loaded, so it proves nothing.
+ */
+export const cutTail = (tail: LedgerTail, from: number): LedgerTail =>
   tail
-    .filter((range) => range.start < reorg.start)
-    .map((range) =>
-      range.end >= reorg.start
-        ? { ...range, end: reorg.start - 1, hash: reorg.prevHash ?? '', timestamp: null }
-        : range,
-    );
+    .filter((range) => range.start < from)
+    .map((range) => (range.end >= from ? { ...range, end: from - 1, hash: '', timestamp: null } : range));
 
 /** The tail with one more range, the oldest forgotten where there are too many. */
 export const extendTail = (tail: LedgerTail, range: BlockRange): LedgerTail => [

@@ -194,7 +194,8 @@ const begin = (state: ProtocolState, metadata: BatchMetadata, verdicts: readonly
   const reorgs = of('fork');
   const rereads = of('reread').map((range) => ({ range, to: tailOf(range).at(-1)?.end ?? range.end }));
   const tails = new Map(state.tails);
-  for (const range of [...reorgs, ...of('reread')]) tails.set(range.network, cutTail(tailOf(range), range));
+  for (const range of [...reorgs, ...of('reread')])
+    tails.set(range.network, cutTail(tailOf(range), range.start));
   const open = { ranges: metadata.ranges, replayed: new Set(of('replay').map(({ network }) => network)) };
   return { ...goOn({ ...state, tails, open }, open, metadata), reorgs, rereads };
 };

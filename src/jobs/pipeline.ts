@@ -86,8 +86,7 @@ export const createPipeline = (
 
   const write = async ({ buffer: rows, erasures: first, entries: whole }: Group): Promise<void> => {
     for (const { range, to } of first) {
-      const { network, start: from, prevHash: parentHash } = range;
-      const erased = await writer.erase({ network, from, to, parentHash });
+      const erased = await writer.erase({ network: range.network, from: range.start, to });
       if (to === null) events.reorged(range, erased);
     }
     if (rows.rows > 0 || whole === null || whole.some((entry) => entry.count.quarantined > 0))

@@ -104,7 +104,7 @@ describe('5: a reorg takes back exactly the blocks from its start on', () => {
   it('a part of a range, whose blocks before it stay', () => {
     const step = whole(behind(range(0, 9)), range(4, 11, 'b', 'a'));
     expect(step.reorgs).toEqual([range(4, 11, 'b', 'a')]);
-    expect(tailOf(step.state)).toEqual([range(0, 3), range(4, 11, 'b', 'a')]);
+    expect(tailOf(step.state)).toEqual([{ ...range(0, 3), hash: '' }, range(4, 11, 'b', 'a')]);
   });
 
   it('as the first message after a restart, and by every message of a microbatch in parts just once', () => {
@@ -114,15 +114,23 @@ describe('5: a reorg takes back exactly the blocks from its start on', () => {
     expect(take(first.state, true, range(10, 10, 'b', 'a'))).toMatchObject({ reorgs: [], load: true });
   });
 
+  it('and what the server says of the block before it proves nothing: that block is loaded when it comes', () => {
+    const { state } = whole(behind(range(0, 9)), range(6, 7, 'b'));
+    expect(whole(state, range(5, 5, 'b', 'a'))).toMatchObject({
+      reorgs: [range(5, 5, 'b', 'a')],
+      load: true,
+    });
+  });
+
   it('and the batch after it is loaded', () => {
     const { state } = whole(behind(range(0, 9)), range(4, 11, 'b', 'a'));
     expect(whole(state, range(12, 13, 'b'))).toMatchObject({ load: true, reorgs: [] });
   });
 
   it('and a tail is cut at its start', () => {
-    expect(cutTail([range(0, 9), range(10, 19), range(20, 29)], range(15, 15, 'b', 'a'))).toEqual([
+    expect(cutTail([range(0, 9), range(10, 19), range(20, 29)], 15)).toEqual([
       range(0, 9),
-      range(10, 14),
+      { ...range(10, 14), hash: '' },
     ]);
   });
 });

@@ -133,8 +133,7 @@ const load = async (
       ...held,
     })),
   );
-  if (isFork)
-    await loader.writer.erase({ network: range.network, from, to: null, parentHash: range.prevHash });
+  if (isFork) await loader.writer.erase({ network: range.network, from, to: null });
   const places = await loader.writer.place([range], new Set());
   let count = { rows: 0, quarantined: 0, minTime: null as number | null, maxTime: null as number | null };
   const cut = parted ? Math.ceil(observations.length / 2) : observations.length;

@@ -69,7 +69,7 @@ export const serveChain = async (chain: ModelChain, dice: Dice): Promise<Simulat
 
   /** Microbatches from behind `resume` to the head, in the order and as often as the mischief wants. */
   function* microbatches(resume: Question['resume']): Generator<Step[], void, undefined> {
-    const size = 1 + dice(20);
+    const size = dice(5) === 0 ? 1 + dice(3) : 4 + dice(60);
     const sent: BlockRange[] = [];
     let position = resume?.[chain.network] ?? null;
     for (let count = 0; count < 200; count += 1) {
@@ -77,7 +77,9 @@ export const serveChain = async (chain: ModelChain, dice: Dice): Promise<Simulat
       if (start >= chain.blocks.length) return;
       const range = chain.range(start, Math.min(start + dice(size), chain.blocks.length - 1));
       const next = range.end + 1;
-      if (next < chain.blocks.length && oneIn(mischief.reorder)) {
+      // The first of a fork stays the first: swapped with the next, it would tell of another fork.
+      const isFork = start <= (position?.number ?? -1);
+      if (!isFork && next < chain.blocks.length && oneIn(mischief.reorder)) {
         yield messagesOf(chain, chain.range(next, next), dice);
       }
       yield messagesOf(chain, range, dice);
@@ -105,8 +107,8 @@ export const serveChain = async (chain: ModelChain, dice: Dice): Promise<Simulat
 
   const server = await serveScript(head, script);
   const target = Number(new URL(server.url.replace('grpc:', 'http:')).port);
-  const line = createServer((client) => {
-    const upstream = connect(target, '127.0.0.1');
+  const line = createServer({ noDelay: true }, (client) => {
+    const upstream = connect({ port: target, host: '127.0.0.1', noDelay: true });
     let left = mischief.bytes ?? Infinity;
     upstream.on('data', (bytes) => {
       client.write(bytes.subarray(0, Math.min(left, bytes.length)));

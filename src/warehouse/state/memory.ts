@@ -62,10 +62,9 @@ export const memoryStore = (): StateStore => {
       };
     },
     invalidate: async (erasure, cutRows = 0) => {
-      const fork = { start: erasure.from, prevHash: erasure.parentHash } as BlockRange;
       const rows = rowsOf(erasure.network).flatMap((row) => {
         if (!isHit(row, erasure)) return [row];
-        return cutTail([row.range], fork).map((range) => ({
+        return cutTail([row.range], erasure.from).map((range) => ({
           ...row,
           range,
           count: { ...row.count, rows: row.count.rows - cutRows },

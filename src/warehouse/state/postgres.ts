@@ -162,7 +162,7 @@ const hitBy = (connection: Client | Pool, sourceId: number, { from, to }: Erasur
 const invalidate = async (
   connection: Client | Pool,
   sourceId: number,
-  { from, to, parentHash }: Erasure,
+  { from, to }: Erasure,
   cutRows: number,
 ): Promise<void> => {
   const database = on(connection);
@@ -184,7 +184,7 @@ const invalidate = async (
     .updateTable('stream_batches')
     .set({
       end_block: from - 1,
-      hash: parentHash,
+      hash: null,
       row_count: sql<number>`row_count - ${cutRows}`,
       quarantined: sql<number>`quarantined - (select count(*) from unnest(${released.map((row) => row.block_num)}::bigint[]) r(block) where r.block <= end_block)`,
       block_time: null,

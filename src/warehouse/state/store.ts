@@ -25,8 +25,6 @@ export interface Erasure {
   readonly from: number;
   /** Inclusive, and the end of a range; null for all. */
   readonly to: number | null;
-  /** Hash of the block before `from`, where the server said it. */
-  readonly parentHash: string | null;
 }
 
 /** The part of the ledger that an erasure concerns. */
@@ -72,7 +70,7 @@ export interface StateStore {
   /** What of the ledger an erasure concerns; null when nothing. Its rows are to go before {@link StateStore.invalidate}. */
   invalidSpan(erasure: Erasure): Promise<InvalidSpan | null>;
   /**
-   * Forgets the blocks; a range that `from` cuts in two keeps those before it, but is no longer the range it was.
+   * Forgets the blocks; a range that `from` cuts in two keeps those before it, with an unknown hash.
    *
    * @param cutRows how many rows of the cut range were erased
    */
