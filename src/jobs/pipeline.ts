@@ -14,7 +14,7 @@ import type { RecordBatch } from 'apache-arrow';
 import type { BlockRange } from '../chain/range.ts';
 import type { BatchWriter, Committed } from '../warehouse/batches.ts';
 import { addCounts, NOTHING, type Dataset, type LoadBuffer, type RangePlace } from '../warehouse/datasets.ts';
-import type { Erasure, LedgerEntry, RangeCount } from '../warehouse/state/store.ts';
+import type { LedgerEntry, RangeCount } from '../warehouse/state/store.ts';
 
 /** What a stream hands over, in its order. */
 export interface Pipeline {

@@ -3,7 +3,6 @@ import { batchId } from '../../chain/batch-id.ts';
 import { cutTail, knownBlocks, LEDGER_HORIZON, type LedgerTail } from '../../chain/ledger-tail.ts';
 import type { BlockRange, Watermark } from '../../chain/range.ts';
 import type { BlockWindow } from '../../chain/window.ts';
-import { WarehouseError } from '../../runtime/errors.ts';
 import { instantText } from '../../runtime/instant.ts';
 import { addCounts } from '../datasets.ts';
 import { committedTwice, type Erasure, type LedgerEntry, type StateStore } from './store.ts';
@@ -75,12 +74,13 @@ export const memoryStore = (): StateStore => {
     cleanup: async (network, before, keep = LEDGER_HORIZON) => {
       const rows = rowsOf(network);
       const old = rows.slice(0, Math.max(0, rows.length - keep)).filter(({ range }) => range.end < before);
-      const merged = old.reduce<Row[]>((runs, row) => {
-        const last = runs.at(-1);
-        return last !== undefined && last.range.end + 1 === row.range.start
-          ? [...runs.slice(0, -1), mergeRows(last, row)]
-          : [...runs, row];
-      }, []);
+      const merged: Row[] = [];
+      for (const row of old) {
+        const last = merged.at(-1);
+        if (last !== undefined && last.range.end + 1 === row.range.start)
+          merged.splice(-1, 1, mergeRows(last, row));
+        else merged.push(row);
+      }
       ledger.set(network, inOrder([...merged, ...rows.filter((row) => !old.includes(row))]));
       return old.length - merged.length;
     },
