@@ -20,6 +20,7 @@ const BENCHES: Readonly<
   labels: async () => (await import('./bench/labels.ts')).labelsBench,
   ingest: async () => (await import('./bench/ingest.ts')).ingestBench,
   ensure: async () => (await import('./bench/ensure.ts')).ensureBench,
+  streams: async () => (await import('./bench/streams.ts')).streamsBench,
 };
 
 const { values, positionals } = parseArgs({

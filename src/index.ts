@@ -29,6 +29,17 @@ export {
 export { queryFlight, type QueryMessage } from './flight/query.ts';
 export { ingest, type IngestEvent, type IngestOptions, type IngestResult } from './jobs/ingest.ts';
 export { flightOptions } from './jobs/servers.ts';
+export { batchId, batchIdText } from './chain/batch-id.ts';
+export { memoryStore } from './warehouse/state/memory.ts';
+export { nullStore } from './warehouse/state/null.ts';
+export { postgresStore, type SourceFinder } from './warehouse/state/postgres.ts';
+export {
+  type Erasure,
+  type InvalidSpan,
+  type LedgerEntry,
+  type RangeCount,
+  type StateStore,
+} from './warehouse/state/store.ts';
 export { readStatus, type SetStatus, type StreamStatus, type WarehouseStatus } from './warehouse/status.ts';
 export { accountBytes, accountText } from './warehouse/account.ts';
 export { assetId, assetIdText, type AssetId, type AssetKey } from './warehouse/assets.ts';

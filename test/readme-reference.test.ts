@@ -72,6 +72,7 @@ describe('reference', () => {
       ...STREAM_FIELDS,
       table: true,
       columns: true,
+      reorg: true,
     });
     const labels = allOf<NonNullable<RowsConfig['labels']>[number]>({
       name: true,

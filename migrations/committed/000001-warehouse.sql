@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:643888e9cec75740bc7835032ee2b2f91a04575f
+--! Hash: sha1:16d627398333d5b2bdbc33de40bc19f2d92d1607
 --! Message: warehouse
 
 -- Table DDL lives only here; functions and views live one per file under sql/ and are included below.
@@ -81,8 +81,9 @@ create table strata.stream_batches (
   primary key (source_id, start_block),
   check (end_block >= start_block)
 );
+create index stream_batches_end on strata.stream_batches (source_id, end_block);
 comment on table strata.stream_batches is 'The ledger: one row per committed block range, written in the transaction of its rows';
-comment on column strata.stream_batches.hash is 'Hash of end_block; null where the range was cut short by --to';
+comment on column strata.stream_batches.hash is 'Hash of end_block; null where the range was cut short, by --to or a reorg: the next run that goes on behind it reads it again';
 comment on column strata.stream_batches.prev_hash is 'Hash of the parent of start_block; null where the server does not say';
 comment on column strata.stream_batches.batch_id is 'First 8 bytes of SHA-256 over network:start:end:hash:prev_hash';
 comment on column strata.stream_batches.block_time is 'Time of end_block, where the server says it';

@@ -313,7 +313,7 @@ export interface StreamBatches {
   source_id: number;
   start_block: number;
   end_block: number;
-  /** Hash of end_block; null where the range was cut short by --to */
+  /** Hash of end_block; null where the range was cut short, by --to or a reorg: the next run that goes on behind it reads it again */
   hash: string | null;
   /** Hash of the parent of start_block; null where the server does not say */
   prev_hash: string | null;

@@ -91,6 +91,10 @@ const rows = z.strictObject({
     .record(identifier, identifier)
     .optional()
     .describe('target: source; default every column under its own name'),
+  reorg: z
+    .enum(['delete', 'history'])
+    .default('delete')
+    .describe('what becomes of rows that a reorg takes back; history: they stay, with _current = false'),
   partition: z
     .strictObject({
       time: identifier,

@@ -5,15 +5,9 @@ import type { BlockRange } from '../chain/range.ts';
 import { beginTransaction, type Transaction } from '../db/transaction.ts';
 import { on, type Client, type Pool } from '../db/query.ts';
 import type { Dataset, LoadBuffer, RangePlace, SettledEntry } from './datasets.ts';
-import {
-  holdClaim,
-  invalidateFrom,
-  invalidSpan,
-  recordRanges,
-  sourceOf,
-  type LedgerEntry,
-  type StreamClaim,
-} from './stream-state.ts';
+import { postgresStore } from './state/postgres.ts';
+import type { Erasure, LedgerEntry, StateStore } from './state/store.ts';
+import { holdClaim, sourceOf, type StreamClaim } from './stream-state.ts';
 
 /** What one commit put into the warehouse. */
 export interface Committed {
@@ -28,10 +22,14 @@ export interface Committed {
 
 /** Writes a stream, one transaction after the other. Calls must not overlap. */
 export interface BatchWriter {
-  /** The ranges with the identities their rows carry; makes sources of networks met for the first time. */
-  place(ranges: readonly BlockRange[]): Promise<readonly RangePlace[]>;
-  /** Erases the blocks from `range.start` on, in the open transaction. Returns the rows deleted. */
-  erase(range: BlockRange): Promise<number>;
+  /**
+   * The ranges with the identities their rows carry; makes sources of networks met for the first time.
+   *
+   * @param replayed networks whose rows are loaded already
+   */
+  place(ranges: readonly BlockRange[], replayed: ReadonlySet<string>): Promise<readonly RangePlace[]>;
+  /** Erases blocks, in the open transaction. Returns the rows that are gone. */
+  erase(erasure: Erasure): Promise<number>;
   /** Writes rows in the open transaction. */
   write(buffer: LoadBuffer): Promise<void>;
   /** Writes the ledger rows and commits. */
@@ -60,25 +58,31 @@ export const createBatchWriter = (pool: Pool, claim: StreamClaim, dataset: Datas
     return found;
   };
 
+  /** The ledger, in the transaction of the rows. */
+  const ledgerOf = ({ client }: Transaction): StateStore => postgresStore(client, claim.stream, sourceId);
+
   return {
-    place: (ranges) =>
+    place: (ranges, replayed) =>
       Promise.all(
         ranges.map(async (range) => ({
           range,
           sourceId: await sourceId(range.network),
           batchId: batchId(range),
+          replayed: replayed.has(range.network),
         })),
       ),
-    erase: async (range) => {
-      const source = await sourceId(range.network);
-      const { client } = await open();
-      const span = await invalidSpan(client, source, range.start);
+    erase: async (erasure) => {
+      const source = await sourceId(erasure.network);
+      const opened = await open();
+      const ledger = ledgerOf(opened);
+      const span = await ledger.invalidSpan(erasure);
       if (span === null) return 0;
+      const { client } = opened;
       // The cut range is erased apart, because its ledger row stays and must count what is left of it.
-      const cut =
-        span.cutEnd === null ? 0 : await dataset.erase(client, source, span, span.from, span.cutEnd);
-      const behind = await dataset.erase(client, source, span, (span.cutEnd ?? span.from - 1) + 1, null);
-      await invalidateFrom(client, source, span, range.prevHash, cut);
+      const cutEnd = span.cutEnd ?? span.from - 1;
+      const cut = cutEnd < span.from ? 0 : await dataset.erase(client, source, span, span.from, cutEnd);
+      const behind = await dataset.erase(client, source, span, cutEnd + 1, span.to);
+      await ledger.invalidate(erasure, cut);
       return cut + behind;
     },
     write: async (buffer) => {
@@ -89,12 +93,9 @@ export const createBatchWriter = (pool: Pool, claim: StreamClaim, dataset: Datas
     commit: async (entries) => {
       const opened = await open();
       const { client } = opened;
+      await ledgerOf(opened).markProcessed(entries);
       const settled: SettledEntry[] = [];
-      for (const [network, ofNetwork] of Map.groupBy(entries, (entry) => entry.range.network)) {
-        const source = await sourceId(network);
-        await recordRanges(client, source, ofNetwork);
-        settled.push(...ofNetwork.map(({ range }) => ({ sourceId: source, range })));
-      }
+      for (const { range } of entries) settled.push({ sourceId: await sourceId(range.network), range });
       const labelled = (await dataset.settle(client, settled)) ?? null;
       const dropped = labelled?.dropped ?? 0;
       transaction = null;

@@ -2,13 +2,16 @@
 import type { RecordBatch, Schema } from 'apache-arrow';
 import type { BlockRange } from '../chain/range.ts';
 import type { Client } from '../db/query.ts';
-import type { InvalidSpan, RangeCount, StreamDefinition } from './stream-state.ts';
+import type { InvalidSpan, RangeCount } from './state/store.ts';
+import type { StreamDefinition } from './stream-state.ts';
 
 /** A range of the microbatch at hand, with the identities its rows carry. */
 export interface RangePlace {
   readonly range: BlockRange;
   readonly sourceId: number;
   readonly batchId: bigint;
+  /** Whether its rows are loaded already: they come again because those of another network are new. */
+  readonly replayed?: boolean;
 }
 
 /** Rows gathered in memory until they are written; used again after `clear`. */

@@ -10,11 +10,12 @@ import type { RowsConfig } from '../runtime/config.ts';
 import { WarehouseError, withDetail } from '../runtime/errors.ts';
 import { weekOf } from '../runtime/instant.ts';
 import { addCounts, NOTHING, type Dataset, type LoadBuffer, type RangePlace } from './datasets.ts';
+import { markSuperseded } from './history.ts';
 import type { LabelTails } from './labels/in-memory.ts';
 import { openLabelJoins, planLabelledWrite, type LabelledWrite } from './labels/on-load.ts';
 import { openWeeks, outsideReason, partitionSetOf, type WeekKeeper } from './partitions/ensure.ts';
 import { quarantine, rowAsJson, type Refused } from './quarantine.ts';
-import type { RangeCount } from './stream-state.ts';
+import type { RangeCount } from './state/store.ts';
 import { BATCH_COLUMN, BLOCK_COLUMN, prepareTable, tableName, typesIn } from './target-table.ts';
 import { rowsByPlace } from './transfer-rows.ts';
 
@@ -115,8 +116,9 @@ export const createRows = (
         config.partition === undefined || span.minTime === null
           ? sql``
           : sql` and ${sql.id(config.partition.time)} >= ${span.minTime}`;
-      const deleted = await sql`delete from ${table} where ${sql.id(BLOCK_COLUMN)} >= ${from}${upTo}${since}
-        and ${sql.id(BATCH_COLUMN)} in (${ofSource})`.execute(on(client));
+      const where = sql`${sql.id(BLOCK_COLUMN)} >= ${from}${upTo}${since} and ${sql.id(BATCH_COLUMN)} in (${ofSource})`;
+      if (config.reorg === 'history') return markSuperseded(client, table, where);
+      const deleted = await sql`delete from ${table} where ${where}`.execute(on(client));
       return Number(deleted.numAffectedRows ?? 0n);
     },
   };

@@ -13,7 +13,7 @@ import { addCounts, NOTHING, type RangePlace } from './datasets.ts';
 import { outsideReason, type SaneWindow } from './partitions/ensure.ts';
 import { rowAsJson, type Refused } from './quarantine.ts';
 import { jsonCheck, type SnapshotColumns } from './snapshot-columns.ts';
-import type { RangeCount } from './stream-state.ts';
+import type { RangeCount } from './state/store.ts';
 import { fractionReason, hasFraction, type WholeUnits } from './whole-units.ts';
 
 /** The columns of `pg_temp.snapshot_stage`, in the order they are written. */

@@ -23,7 +23,7 @@ import { quarantine, type Refused } from './quarantine.ts';
 import { createArrivalCounter } from './row-counter.ts';
 import { snapshotColumns } from './snapshot-columns.ts';
 import { appendSnapshots, createStageEncoder, STAGE_COLUMNS, type SnapshotReading } from './snapshot-rows.ts';
-import type { RangeCount } from './stream-state.ts';
+import type { RangeCount } from './state/store.ts';
 import { rowsByPlace } from './transfer-rows.ts';
 import { loadWholeUnits } from './whole-units.ts';
 

@@ -3,7 +3,10 @@ import type { Field, Schema } from 'apache-arrow';
 import { sql } from 'kysely';
 import { defaultPgType, pgTypeNamed, requireConversion, type PgType } from '../arrow/types.ts';
 import type { CopyColumn } from '../arrow/copy.ts';
-import { on, type Pool } from '../db/query.ts';
+import { lockInTransaction } from '../db/locks.ts';
+import { withTransaction } from '../db/pool.ts';
+import { on, type Client, type Pool } from '../db/query.ts';
+import { createHistoryViews, CURRENT_COLUMN, CURRENT_DEFINITION } from './history.ts';
 import type { RowsConfig } from '../runtime/config.ts';
 import { WarehouseError } from '../runtime/errors.ts';
 import type { JoinedColumn } from './labels/joins.ts';
@@ -12,6 +15,9 @@ import { groupsJson } from './partitions/policy.ts';
 /** Columns every such table has beside those of its query: what makes it safe against reorgs. */
 export const BLOCK_COLUMN = '_block_num';
 export const BATCH_COLUMN = '_batch_id';
+
+/** What the loader fills itself, whatever the query gives out under such a name. */
+const SERVICE_COLUMNS = [BLOCK_COLUMN, BATCH_COLUMN, CURRENT_COLUMN];
 
 /** A table's name in its parts. */
 export interface TableName {
@@ -89,9 +95,10 @@ export const prepareTable = async (
     await addColumns(pool, name, lacking);
     catalog = await readCatalog(pool, name);
   }
+  if (config.reorg === 'history') await keepHistory(pool, name, catalog, config.table);
   const byName = new Map(catalog.map((column) => [column.name, column]));
   const columns: CopyColumn[] = mapped
-    .filter(({ target }) => target !== BLOCK_COLUMN && target !== BATCH_COLUMN)
+    .filter(({ target }) => !isService(target, config))
     .map(({ target, field }) => {
       const column = byName.get(target);
       if (column === undefined)
@@ -143,6 +150,32 @@ export const prepareTable = async (
       'Select it in the query, or give the column a default.',
     );
   return columns;
+};
+
+const isService = (column: string, { reorg }: RowsConfig): boolean =>
+  SERVICE_COLUMNS.includes(column) && (column !== CURRENT_COLUMN || reorg === 'history');
+
+/** Refuses a table that cannot tell what is on the chain, and makes the views of one that can. */
+const keepHistory = async (
+  pool: Pool,
+  name: TableName,
+  catalog: readonly CatalogColumn[],
+  table: string,
+): Promise<void> => {
+  const column = catalog.find((candidate) => candidate.name === CURRENT_COLUMN);
+  if (column?.type !== 'boolean' || !column.has_default) {
+    throw misfit(
+      table,
+      CURRENT_COLUMN,
+      `has no column ${CURRENT_COLUMN} boolean with a default`,
+      `Add it: alter table ${table} add column ${CURRENT_COLUMN} ${CURRENT_DEFINITION}. \`reorg: history\` marks rows by it.`,
+    );
+  }
+  const columns = catalog.map((candidate) => candidate.name);
+  await withTransaction(pool, async (client) => {
+    await lockInTransaction(client, lockOf(name));
+    await createHistoryViews(client, name, columns);
+  });
 };
 
 const serviceType = (columns: ReadonlyMap<string, CatalogColumn>, table: string, name: string): PgType => {
@@ -211,7 +244,7 @@ export const typesIn = async (pool: Pool, name: TableName): Promise<Map<string, 
   );
 };
 
-const readCatalog = async (pool: Pool, { schema, table }: TableName): Promise<CatalogColumn[]> => {
+const readCatalog = async (pool: Client | Pool, { schema, table }: TableName): Promise<CatalogColumn[]> => {
   const { rows } = await sql<CatalogColumn>`
     select a.attname::text as name, format_type(a.atttypid, null) as type, a.attnotnull as required,
            a.atthasdef or a.attidentity <> '' as has_default
@@ -232,40 +265,43 @@ const createTable = async (
   const { partition } = config;
   const keys = partition === undefined ? [] : [partition.time, cutColumn(partition)];
   const definitions = mapped
-    .filter(({ target }) => target !== BLOCK_COLUMN && target !== BATCH_COLUMN)
+    .filter(({ target }) => !isService(target, config))
     .map(({ target, field }) => {
       const type = partition?.time === target ? 'timestamptz' : defaultPgType(field);
       const required = keys.includes(target) ? ' not null' : '';
       return sql`${sql.id(target)} ${sql.raw(type + required)}`;
     });
   const service = [BLOCK_COLUMN, BATCH_COLUMN].map((column) => sql`${sql.id(column)} bigint not null`);
+  if (config.reorg === 'history') service.push(sql`${sql.id(CURRENT_COLUMN)} ${sql.raw(CURRENT_DEFINITION)}`);
   const table = sql.id(name.schema, name.table);
   const tail = partition === undefined ? sql`` : sql` partition by range (${sql.id(partition.time)})`;
-  await on(pool)
-    .transaction()
-    .execute(async (transaction) => {
-      await sql`create table ${table} (${sql.join([...definitions, ...service])})${tail}`.execute(
-        transaction,
+  await withTransaction(pool, async (client) => {
+    // Another stream may load into the same table, and begin at the same moment.
+    await lockInTransaction(client, lockOf(name));
+    if ((await readCatalog(client, name)).length > 0) return;
+    const database = on(client);
+    await sql`create table ${table} (${sql.join([...definitions, ...service])})${tail}`.execute(database);
+    // BRIN costs next to nothing on load and keeps a reorg from reading the whole table.
+    await sql`create index on ${table} using brin (${sql.id(BLOCK_COLUMN)})`.execute(database);
+    if (partition !== undefined) {
+      await sql`select strata.create_partition_set(strata.free_set_name(${name.schema}, ${name.table}), ${`"${name.schema}"."${name.table}"`}::regclass, ${partition.time},
+        ${cutColumn(partition)}, ${partition.modulus}, ${partition.groups === undefined ? null : groupsJson(partition.groups)}::jsonb)`.execute(
+        database,
       );
-      // BRIN costs next to nothing on load and keeps a reorg from reading the whole table.
-      await sql`create index on ${table} using brin (${sql.id(BLOCK_COLUMN)})`.execute(transaction);
-      if (partition !== undefined) {
-        await sql`select strata.create_partition_set(strata.free_set_name(${name.schema}, ${name.table}), ${`"${name.schema}"."${name.table}"`}::regclass, ${partition.time},
-          ${cutColumn(partition)}, ${partition.modulus}, ${partition.groups === undefined ? null : groupsJson(partition.groups)}::jsonb)`.execute(
-          transaction,
-        );
-      }
-    })
-    .catch((thrown: unknown) => {
-      if ((thrown as { code?: string }).code !== NO_SUCH_SCHEMA) throw thrown;
-      throw new WarehouseError(
-        'config',
-        `schema "${name.schema}" does not exist`,
-        { remedy: `Create it first: create schema ${name.schema}.` },
-        thrown,
-      );
-    });
+    }
+  }).catch((thrown: unknown) => {
+    if (!(thrown instanceof WarehouseError) || thrown.detail.sqlstate !== NO_SUCH_SCHEMA) throw thrown;
+    throw new WarehouseError(
+      'config',
+      `schema "${name.schema}" does not exist`,
+      { remedy: `Create it first: create schema ${name.schema}.` },
+      thrown,
+    );
+  });
 };
+
+/** The lock under which a table and its views are made. */
+const lockOf = ({ schema, table }: TableName): string => `table ${schema}.${table}`;
 
 /** SQLSTATE invalid_schema_name. */
 const NO_SUCH_SCHEMA = '3F000';

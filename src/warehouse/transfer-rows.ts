@@ -11,7 +11,7 @@ import type { RangePlace } from './datasets.ts';
 import { outsideReason, type SaneWindow } from './partitions/ensure.ts';
 import { rowAsJson, type Refused } from './quarantine.ts';
 import type { RowCounter } from './row-counter.ts';
-import type { RangeCount } from './stream-state.ts';
+import type { RangeCount } from './state/store.ts';
 import { fractionReason, hasFraction, type WholeUnits } from './whole-units.ts';
 
 /** One signed change that a row makes. */
@@ -299,7 +299,7 @@ const nullValue = (column: string): WarehouseError =>
     remedy: 'Filter such rows in the query, or give a value with coalesce().',
   });
 
-/** The rows of a batch by the range they belong to; with one range all rows are its own. */
+/** The rows of a batch by the range they belong to; with one range all rows are its own. Those of replayed ranges are left out. */
 export const rowsByPlace = (
   batch: RecordBatch,
   places: readonly RangePlace[],
@@ -331,5 +331,6 @@ export const rowsByPlace = (
       );
     rows.get(place)?.push(row);
   }
+  for (const place of places) if (place.replayed === true) rows.delete(place);
   return rows;
 };

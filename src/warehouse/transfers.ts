@@ -13,7 +13,7 @@ import { addCounts, NOTHING, type Dataset, type LoadBuffer } from './datasets.ts
 import { openWeeks, refuseDropped, type WeekKeeper } from './partitions/ensure.ts';
 import { quarantine, type Refused } from './quarantine.ts';
 import { createRowCounter } from './row-counter.ts';
-import type { RangeCount } from './stream-state.ts';
+import type { RangeCount } from './state/store.ts';
 import { unknownColumns } from './target-table.ts';
 import { appendRows, parseRule, rowsByPlace, type Reading } from './transfer-rows.ts';
 import { loadWholeUnits } from './whole-units.ts';

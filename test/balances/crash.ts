@@ -19,8 +19,10 @@ type Query = (...args: unknown[]) => unknown;
 /**
  * The pool with the crash; only connections borrowed one by one, as transactions are, are touched, and each only until it is
  * given back: others borrow from the pool too.
+ *
+ * @param spared how many of these are let go by first
  */
-export const crashingPool = (pool: Pool, { at, sent }: Crash): Pool => {
+export const crashingPool = (pool: Pool, { at, sent }: Crash, spared = 0): Pool => {
   let statements = 0;
   const arm = (client: PoolClient): void => {
     const query = client.query.bind(client) as Query;
@@ -43,9 +45,10 @@ export const crashingPool = (pool: Pool, { at, sent }: Crash): Pool => {
     };
     Object.assign(client, { query: counted, release: disarmed });
   };
+  let borrowed = 0;
   const connect = async (): Promise<PoolClient> => {
     const client = await pool.connect();
-    if (statements < at) arm(client);
+    if (borrowed++ >= spared && statements < at) arm(client);
     return client;
   };
   return Object.create(pool, {

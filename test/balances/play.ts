@@ -9,7 +9,8 @@ import type { TransfersConfig } from '../../src/runtime/config.ts';
 import { assetId, assetIdText } from '../../src/warehouse/assets.ts';
 import { accountBytes } from '../../src/warehouse/account.ts';
 import { createBatchWriter, type BatchWriter } from '../../src/warehouse/batches.ts';
-import { claimStream, loadTails } from '../../src/warehouse/stream-state.ts';
+import { postgresStore } from '../../src/warehouse/state/postgres.ts';
+import { claimStream } from '../../src/warehouse/stream-state.ts';
 import { createTransfers } from '../../src/warehouse/transfers.ts';
 import { policyOf } from '../jobs/loading.ts';
 import { hashOf } from '../jobs/scripted-server.ts';
@@ -159,13 +160,6 @@ export const createPlayer = (
     loaded.splice(range.start, Infinity, ...chain.slice(range.start, range.end + 1));
   };
 
-  const isRecorded = async (range: BlockRange): Promise<boolean> => {
-    const tail = (await loadTails(pool, stream)).get(NETWORK) ?? [];
-    return tail.some(
-      (known) => known.start === range.start && known.end === range.end && known.hash === range.hash,
-    );
-  };
-
   /** The ranges whose commit was asked for and not answered. */
   let unanswered: BlockRange[] = [];
   /** Whether the state was lost and no fold has come since: only then may it be wrong. */
@@ -189,22 +183,30 @@ export const createPlayer = (
   const open = async (through: Pool): Promise<NonNullable<typeof run>> => {
     const dataset = createTransfers(pool, stream, config, NOW);
     const claim = await claimStream(pool, dataset.definition);
-    for (const range of unanswered.splice(0)) if (await isRecorded(range)) apply(range);
+    for (const range of unanswered.splice(0))
+      if (await postgresStore(pool, stream).isProcessed(range)) apply(range);
     await dataset.prepare(transfersBatch([], scale, amounts).schema);
     const writer = watched(createBatchWriter(through, claim, dataset));
     const events = { committed: () => undefined, reorged: () => undefined };
     const pipeline = createPipeline(writer, dataset, commitRows, events);
-    return { pipeline, state: protocolStart(await loadTails(pool, stream)) };
+    return { pipeline, state: protocolStart(await postgresStore(pool, stream).tails()) };
   };
 
   /** Feeds messages as `ingest` does; a run that fails is abandoned, and the next one starts from the ledger. */
-  const feed = async (through: Pool, messages: readonly Message[]): Promise<void> => {
+  const feed = async (through: Pool, first: number, drawn: Step): Promise<void> => {
     const opened = (run ??= await open(through));
     const { pipeline } = opened;
     try {
-      for (const { batch, metadata } of messages) {
+      const messages = messagesOf(first, drawn);
+      for (let message = messages.shift(); message !== undefined; message = messages.shift()) {
+        const { batch, metadata } = message;
         const step = protocolStep(opened.state, metadata);
         opened.state = step.state;
+        if (step.rewind !== null) {
+          const { to } = step.rewind;
+          opened.state = protocolStart(step.state.tails, to === null ? [] : [to]);
+          messages.splice(0, Infinity, ...messagesOf((to?.number ?? -1) + 1, drawn));
+        }
         for (const range of step.reorgs) await pipeline.reorg(range);
         if (step.load && batch !== null) await pipeline.append(batch, metadata.ranges);
         if (step.watermark !== null) await pipeline.watermark(step.watermark);
@@ -225,18 +227,18 @@ export const createPlayer = (
   };
 
   const play = async (step: Step, index: number): Promise<void> => {
-    const messages = messagesOf(extend(step, index), step);
+    const first = extend(step, index);
     if (step.loss !== null) {
       await pool.query(LOSSES[step.loss]);
       lost = true;
     }
     if (step.crash !== null) {
       run = null;
-      await feed(crashingPool(pool, step.crash), messages).catch(refuseAllButCrashes);
+      await feed(crashingPool(pool, step.crash), first, step).catch(refuseAllButCrashes);
       run = await open(pool);
       if (!lost) await verify();
     }
-    await feed(pool, messages);
+    await feed(pool, first, step);
     expect(loaded.length).toBe(chain.length);
   };
 

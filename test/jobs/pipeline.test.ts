@@ -56,8 +56,8 @@ const spans = (ranges: readonly { readonly range: BlockRange }[]): string =>
 
 const writer: BatchWriter = {
   place: (ranges) => Promise.resolve(ranges.map((range) => ({ range, sourceId: 1, batchId: 1n }))),
-  erase: (range) => {
-    log.push(`erase ${range.start}`);
+  erase: ({ from, to }) => {
+    log.push(`erase ${from}${to === null ? '' : `–${to}`}`);
     return Promise.resolve(0);
   },
   write: async (taken) => {

@@ -213,7 +213,7 @@ describe('a transaction that has written to a week before retention began', () =
         const writer = createBatchWriter(pool, await claimStream(pool, dataset.definition), dataset);
         await dataset.prepare(batch.schema);
         const buffer = dataset.createBuffer();
-        const places = await writer.place([rangeOf(0, 0)]);
+        const places = await writer.place([rangeOf(0, 0)], new Set());
         const [[, count] = ['', NOTHING]] = buffer.append(batch, places);
         buffer.prepare();
         await writer.write(buffer);

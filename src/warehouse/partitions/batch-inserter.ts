@@ -14,7 +14,8 @@ import { messageOf, WarehouseError } from '../../runtime/errors.ts';
 import { instantOf, instantText, weekOf } from '../../runtime/instant.ts';
 import { accountBytes } from '../account.ts';
 import { assetId, assetIdText, writeAssets, type NewAsset } from '../assets.ts';
-import { recordRanges, sourceOf } from '../stream-state.ts';
+import { postgresStore } from '../state/postgres.ts';
+import { sourceOf } from '../stream-state.ts';
 import { openWeeks, outsideReason, refuseDropped, type SaneWindow } from './ensure.ts';
 import type { PartitionManager } from './manager.ts';
 import { gateLock } from './plan.ts';
@@ -128,7 +129,7 @@ export const createBatchInserter = (
       await storeRows(client, rows, sourceId, block);
       const times = rows.map((row) => row.micros);
       const range = { network, start: block, end: block, hash: '', prevHash: null, timestamp: null };
-      await recordRanges(client, sourceId, [
+      await postgresStore(client, stream).markProcessed([
         {
           range,
           count: {
