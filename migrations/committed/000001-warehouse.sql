@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:e44c021c71d793895f46e818ffaeffa8951177b7
+--! Hash: sha1:9892b6a3570f7e8053d35b093028e67312489927
 --! Message: warehouse
 
 -- Table DDL lives only here; functions and views live one per file under sql/ and are included below.
@@ -84,6 +84,28 @@ comment on column strata.stream_batches.batch_id is 'First 8 bytes of SHA-256 ov
 comment on column strata.stream_batches.block_time is 'Time of end_block, where the server says it';
 comment on column strata.stream_batches.min_time is 'Earliest time among the range''s rows: the literal bound that lets a reorg prune old weeks';
 comment on column strata.stream_batches.row_count is 'Rows the range put into its table';
+
+create table strata.stream_health (
+  stream        text primary key check (stream <> ''),
+  state         text not null check (state in ('running', 'waiting', 'stopped')),
+  failures      int not null default 0 check (failures >= 0),
+  retries       bigint not null default 0 check (retries >= 0),
+  next_try_at   timestamptz,
+  last_error    jsonb,
+  breaker       text not null default 'closed' check (breaker in ('closed', 'open', 'half-open')),
+  rate_delay_ms int not null default 0 check (rate_delay_ms >= 0),
+  heads         jsonb not null default '{}',
+  started_at    timestamptz not null,
+  updated_at    timestamptz not null default clock_timestamp(),
+  host          text not null,
+  pid           int not null
+);
+comment on table strata.stream_health is 'What the process that loads a stream says of itself, at each change and a few times a minute; one that says nothing for two minutes is lost';
+comment on column strata.stream_health.state is 'running; waiting for the next try; stopped, by an error where last_error says so, else at its end';
+comment on column strata.stream_health.failures is 'Failed tries since the last commit';
+comment on column strata.stream_health.retries is 'Tries after a failure since the process started';
+comment on column strata.stream_health.last_error is 'kind, message, sqlstate, grpc_status and the time of the newest failure, without secrets; kept while running, as long as nothing was committed since';
+comment on column strata.stream_health.heads is 'Newest block the server has shown, by network';
 
 create table strata.quarantine (
   quarantine_id  bigint generated always as identity primary key,
@@ -2278,6 +2300,39 @@ select s.stream, src.network, src.source_id, s.load, s.target,
 
 comment on view strata.stream_positions is 'Where each stream stands on each network: the last committed block, and what was loaded so far';
 --! EndIncluded views/stream_positions.sql
+--! Included views/stream_status.sql
+create or replace view strata.stream_status as
+select coalesce(p.stream, h.stream) as stream, p.network, p.load, p.target,
+       case when h.state <> 'stopped' and h.updated_at < now() - interval '2 minutes' then 'lost' else h.state end as state,
+       p.position, p.hash, p.block_time,
+       greatest((h.heads ->> p.network)::bigint, p.position) as head,
+       greatest((h.heads ->> p.network)::bigint - p.position, 0) as lag_blocks,
+       extract(epoch from now() - p.block_time)::double precision as lag_seconds,
+       p.batches, p.row_count, p.quarantined, p.last_commit,
+       recent.row_count / 60.0::double precision as rows_per_second,
+       recent.blocks / 60.0::double precision as blocks_per_second,
+       gaps.gaps, gaps.gap_blocks,
+       h.failures, h.retries, h.next_try_at, h.last_error, h.breaker, h.rate_delay_ms, h.updated_at as seen_at, h.host, h.pid
+  from strata.stream_positions p
+  full join strata.stream_health h on h.stream = p.stream
+  -- The newest thousand ranges hold the last minute of all but the smallest batches.
+  left join lateral (
+    select coalesce(sum(b.row_count), 0)::double precision as row_count,
+           coalesce(sum(b.end_block - b.start_block + 1), 0)::double precision as blocks
+      from (select row_count, start_block, end_block, committed_at from strata.stream_batches
+             where source_id = p.source_id order by start_block desc limit 1000) b
+     where b.committed_at > now() - interval '1 minute'
+  ) recent on p.source_id is not null
+  left join lateral (
+    select count(*) as gaps, coalesce(sum(b.start_block - b.reached - 1), 0)::bigint as gap_blocks
+      from (select start_block,
+                   max(end_block) over (order by start_block rows between unbounded preceding and 1 preceding) as reached
+              from strata.stream_batches where source_id = p.source_id) b
+     where b.start_block > b.reached + 1
+  ) gaps on p.source_id is not null;
+
+comment on view strata.stream_status is 'Each stream and network: position, head, lag, rate of the last minute, gaps, and what its process said last. lag_seconds is the age of the newest loaded block by the chain''s own time';
+--! EndIncluded views/stream_status.sql
 --! Included views/balances.sql
 create or replace view strata.balances as
 select strata.account_text(b.account_address) as account, a.network, coalesce(a.symbol, a.asset_key) as asset, a.token_id,
@@ -2344,7 +2399,7 @@ begin
     strata.recompute_floor(), strata.recompute_balances(bytea, bigint, timestamptz, int), strata.verify_rows(int),
     strata.verify_state(int), strata.verify_sums(), strata.verify_snapshots(int), strata.verify_ledger()
     to strata_reader;
-  grant insert, update, delete on strata.streams, strata.sources, strata.stream_batches, strata.quarantine, strata.assets,
+  grant insert, update, delete on strata.streams, strata.sources, strata.stream_batches, strata.stream_health, strata.quarantine, strata.assets,
     strata.balance_changes, strata.account_balances, strata.account_balances_current, strata.snapshot_rows,
     strata.fold_progress, strata.balance_status to strata_loader;
   grant usage on all sequences in schema strata to strata_loader, strata_maintainer;

@@ -30,7 +30,7 @@ begin
     strata.recompute_floor(), strata.recompute_balances(bytea, bigint, timestamptz, int), strata.verify_rows(int),
     strata.verify_state(int), strata.verify_sums(), strata.verify_snapshots(int), strata.verify_ledger()
     to strata_reader;
-  grant insert, update, delete on strata.streams, strata.sources, strata.stream_batches, strata.quarantine, strata.assets,
+  grant insert, update, delete on strata.streams, strata.sources, strata.stream_batches, strata.stream_health, strata.quarantine, strata.assets,
     strata.balance_changes, strata.account_balances, strata.account_balances_current, strata.snapshot_rows,
     strata.fold_progress, strata.balance_status to strata_loader;
   grant usage on all sequences in schema strata to strata_loader, strata_maintainer;

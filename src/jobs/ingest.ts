@@ -1,7 +1,7 @@
 /** Runs one stream: from the last committed block on, to the head, to a given block, or for ever. */
 import type { Schema } from 'apache-arrow';
 import { asWarehouseError } from '../db/errors.ts';
-import { releaseAdvisoryLock, tryAdvisoryLock } from '../db/locks.ts';
+import { connectionLoss, releaseAdvisoryLock, tryAdvisoryLock } from '../db/locks.ts';
 import { withClient } from '../db/pool.ts';
 import { WarehouseError } from '../runtime/errors.ts';
 import { createBatchWriter, type Committed } from '../warehouse/batches.ts';
@@ -31,16 +31,22 @@ export const ingest = (options: IngestOptions): Promise<IngestResult> =>
     if (!(await tryAdvisoryLock(holder, lock))) {
       throw new WarehouseError('conflict', `another process is loading stream ${options.stream}`, {
         stream: options.stream,
+        sqlstate: '55P03',
         remedy: 'One process loads a stream at a time; stop the other one, or let it go on.',
       });
     }
+    // Without its session the lock is anybody's: stop before somebody else takes the stream.
+    const loss = connectionLoss(holder);
     try {
-      return await run(options);
+      const result = await run({ ...options, signal: AbortSignal.any([options.signal, loss.signal]) });
+      if (loss.signal.aborted && !options.signal.aborted) throw loss.signal.reason;
+      return result;
     } catch (thrown) {
       const error = asWarehouseError(thrown, { stream: options.stream });
       throw error.kind === 'internal' && !(thrown instanceof WarehouseError) ? thrown : error;
     } finally {
-      await releaseAdvisoryLock(holder, lock).catch(() => undefined);
+      loss.forget();
+      if (!loss.signal.aborted) await releaseAdvisoryLock(holder, lock).catch(() => undefined);
     }
   });
 

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { parseDocument } from 'yaml';
 import { z } from 'zod';
 import { WarehouseError, messageOf } from './errors.ts';
+import { DEFAULT_RESILIENCE, type Resilience } from './resilience.ts';
 
 const identifier = z
   .string()
@@ -29,8 +30,30 @@ const query = z
 const commitRows = (rows: number) =>
   z.int().min(1).max(5_000_000).default(rows).describe('rows of the target after which a commit is due');
 
+const milliseconds = (most: number) => z.int().min(0).max(most).exactOptional();
+
+// Without defaults: what a stream does not say the file says, and only then they count.
+const retry = z
+  .strictObject({
+    tries: z.int().min(1).max(1000).exactOptional(),
+    delay_ms: milliseconds(3_600_000),
+    factor: z.number().min(1).max(10).exactOptional(),
+    delay_max_ms: milliseconds(3_600_000),
+    jitter: z.number().min(0).max(1).exactOptional(),
+  })
+  .optional();
+
+const rate = z.strictObject({ delay_max_ms: milliseconds(600_000) }).optional();
+
+const breaker = z
+  .strictObject({ failures: z.int().min(1).max(1000).exactOptional(), pause_ms: milliseconds(3_600_000) })
+  .optional();
+
 const streamBase = {
   server: z.string(),
+  retry,
+  rate,
+  breaker,
   query,
   block: identifier.default('_block_num').describe('column that holds the block number'),
   network_column: identifier
@@ -101,6 +124,11 @@ const server = z.strictObject({
     ),
   kind: z.enum(['amp', 'flight-sql']).default('amp').describe('flight-sql: a server without block ranges'),
   token: z.string().min(1).optional(),
+  token_file: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('file that holds the token; read anew for each call, so that it may be renewed'),
   tls: z
     .strictObject({
       ca: z.string().optional(),
@@ -134,8 +162,19 @@ const configSchema = z
       )
       .default({}),
     partitions: z.record(identifier, policy).default({}),
+    retry,
+    rate,
+    breaker,
   })
   .superRefine((config, context) => {
+    for (const [name, { token, token_file }] of Object.entries(config.servers)) {
+      if (token !== undefined && token_file !== undefined)
+        context.addIssue({
+          code: 'custom',
+          path: ['servers', name],
+          message: 'has both token and token_file: give one of them',
+        });
+    }
     for (const [name, stream] of Object.entries(config.streams)) {
       if (!Object.hasOwn(config.servers, stream.server)) {
         context.addIssue({
@@ -161,6 +200,16 @@ export type SnapshotsConfig = Extract<StreamConfig, { load: 'snapshots' }>;
 export type RowsConfig = Extract<StreamConfig, { load: 'rows' }>;
 /** How one partition set is cut, kept and consolidated; absent fields stay as the database has them. */
 export type PartitionPolicy = Config['partitions'][string];
+
+/** How a stream bears with failures: its own settings, and those of the whole file where it has none. */
+export const resilienceOf = (config: Config, stream: string): Resilience => {
+  const own = config.streams[stream];
+  return {
+    retry: { ...DEFAULT_RESILIENCE.retry, ...config.retry, ...own?.retry },
+    rate: { ...DEFAULT_RESILIENCE.rate, ...config.rate, ...own?.rate },
+    breaker: { ...DEFAULT_RESILIENCE.breaker, ...config.breaker, ...own?.breaker },
+  };
+};
 
 /**
  * Checks a configuration given as text.
