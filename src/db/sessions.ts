@@ -28,6 +28,9 @@ export interface SessionGroup {
 /** PostgreSQL keeps this much of an application_name. */
 const NAME_BYTES_MAX = 63;
 
+/** How long a server may take to say goodbye, in milliseconds. */
+const GOODBYE_MS = 1000;
+
 /** How long a server that is asked about its sessions may think, in milliseconds. */
 const ASK_LIMIT_MS = 10_000;
 
@@ -48,13 +51,22 @@ export const openSessions = (address: DatabaseAddress, name: string, max: number
   pool.on('connect', (client) => traffic.set(client, -1));
   pool.on('remove', (client) => traffic.delete(client));
   let ended: Promise<void> | undefined;
-  const end = (): Promise<void> => (ended ??= pool.end());
+  const hangUp = (): void => {
+    for (const client of traffic.keys()) socketOf(client).destroy();
+  };
+  const close = async (): Promise<void> => {
+    // A server that does not take our goodbye must not keep us.
+    const late = setTimeout(hangUp, GOODBYE_MS);
+    await pool.end();
+    clearTimeout(late);
+  };
+  const end = (): Promise<void> => (ended ??= close());
   return {
     pool,
     name: applicationName,
     end,
     cut: () => {
-      for (const client of traffic.keys()) socketOf(client).destroy();
+      hangUp();
       // Comes to its end when the last borrower has let go, which nobody needs to wait for.
       end().catch(() => undefined);
     },

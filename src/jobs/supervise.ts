@@ -47,6 +47,8 @@ export interface SuperviseOptions extends Omit<IngestOptions, 'pool' | 'client' 
   readonly clock?: Clock;
   /** Whether `connect` reads the token anew, so that a refused one may be followed by another. */
   readonly renewsToken?: boolean;
+  /** Most connections to PostgreSQL at once; three, which is what one worker needs. */
+  readonly connections?: number;
   /** How often connections to PostgreSQL are looked after, in milliseconds; 30,000. */
   readonly watchEvery_ms?: number;
 }
@@ -58,7 +60,7 @@ export interface SupervisedResult extends IngestResult {
 }
 
 /** Connections of a try: its lock, its transaction, and one for what is done beside it. */
-const CONNECTIONS_MAX = 3;
+const CONNECTIONS = 3;
 
 /** How often a running stream says that it is alive, and asks where the head is. */
 const HEARTBEAT_MS = 15_000;
@@ -245,10 +247,11 @@ interface Try {
 
 const load = async (supervision: Supervision, { over, stop, gotOn }: Try): Promise<IngestResult> => {
   const { options, clock, course, rate } = supervision;
-  const { stream, follow, watchEvery_ms = WATCH_EVERY_MS } = options;
+  const { stream, follow, connections = CONNECTIONS, watchEvery_ms = WATCH_EVERY_MS } = options;
   const address = await options.database();
   const client = await options.connect();
-  const sessions = openSessions(address, `pgstrata ${randomBytes(4).toString('hex')} ${stream}`, CONNECTIONS_MAX);
+  const name = `pgstrata ${randomBytes(4).toString('hex')} ${stream}`; // no other try's, on no machine
+  const sessions = openSessions(address, name, connections);
   try {
     if (course.leftBehind !== null) await endSessions(sessions.pool, course.leftBehind);
     course.leftBehind = sessions.name;
