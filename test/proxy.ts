@@ -35,7 +35,7 @@ export const through = (proxy: Proxy, url: string): string => {
 };
 
 const piecesOf = function* (chunk: Buffer, { pieceBytes }: Spoil): Generator<Buffer, void, undefined> {
-  for (let at = 0; at < chunk.length; ) {
+  for (let at = 0; at < chunk.length;) {
     const size = pieceBytes?.() ?? chunk.length;
     yield chunk.subarray(at, at + size);
     at += size;

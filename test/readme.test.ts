@@ -297,7 +297,9 @@ describe('reference', () => {
     ];
     const shown = [...readme.matchAll(/^\|.*$/gm)]
       .map(([line]) => line.split('|')[1] ?? '')
-      .flatMap((cell) => [...cell.matchAll(/`((?:database|servers|streams|partitions|retry|rate|breaker)\.[^`]+)`/g)])
+      .flatMap((cell) => [
+        ...cell.matchAll(/`((?:database|servers|streams|partitions|retry|rate|breaker)\.[^`]+)`/g),
+      ])
       .map((match) => match[1] ?? '');
     expect(shown.toSorted()).toEqual([...new Set(fields)].toSorted());
   });

@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:9892b6a3570f7e8053d35b093028e67312489927
+--! Hash: sha1:3fa23423405e5d6fb2d23faa99efa71f5e62baa0
 --! Message: warehouse
 
 -- Table DDL lives only here; functions and views live one per file under sql/ and are included below.
@@ -2305,8 +2305,8 @@ create or replace view strata.stream_status as
 select coalesce(p.stream, h.stream) as stream, p.network, p.load, p.target,
        case when h.state <> 'stopped' and h.updated_at < now() - interval '2 minutes' then 'lost' else h.state end as state,
        p.position, p.hash, p.block_time,
-       greatest((h.heads ->> p.network)::bigint, p.position) as head,
-       greatest((h.heads ->> p.network)::bigint - p.position, 0) as lag_blocks,
+       case when h.heads ? p.network then greatest((h.heads ->> p.network)::bigint, p.position) end as head,
+       case when h.heads ? p.network then greatest((h.heads ->> p.network)::bigint - p.position, 0) end as lag_blocks,
        extract(epoch from now() - p.block_time)::double precision as lag_seconds,
        p.batches, p.row_count, p.quarantined, p.last_commit,
        recent.row_count / 60.0::double precision as rows_per_second,

@@ -61,7 +61,8 @@ export const findDatabase = async (config: Config, say: (text: string) => void):
   if (url !== undefined) {
     return { url, embedded: false, find: () => Promise.resolve(url), release: () => Promise.resolve() };
   }
-  const start = (): Promise<EmbeddedPostgres> => startEmbedded({ dir: resolve(EMBEDDED_DIR), onProgress: say });
+  const start = (): Promise<EmbeddedPostgres> =>
+    startEmbedded({ dir: resolve(EMBEDDED_DIR), onProgress: say });
   let server = await start();
   let finding: Promise<string> | null = null;
   const find = async (): Promise<string> => {

@@ -100,7 +100,11 @@ const DRIVER_VERDICTS: readonly (readonly [beginning: string, verdict: Verdict])
   ['SASL', { kind: 'auth', remedy: REMEDY_CREDENTIALS }],
   [
     'timeout exceeded when trying to connect',
-    { kind: 'connection', remedy: 'Every connection is in use: raise the size of the pool.', sqlstate: NOT_REACHED },
+    {
+      kind: 'connection',
+      remedy: 'Every connection is in use: raise the size of the pool.',
+      sqlstate: NOT_REACHED,
+    },
   ],
   ['timeout expired', { kind: 'connection', remedy: REMEDY_REACH, sqlstate: NOT_REACHED }],
   ['Connection terminated', { kind: 'connection', sqlstate: CUT }],

@@ -1,7 +1,7 @@
 /** Keeps `strata.stream_health` up to date for the streams of this process: seldom, on a connection of its own, in nobody's way. */
 import { hostname } from 'node:os';
 import { openSessions, type DatabaseAddress, type SessionGroup } from '../db/sessions.ts';
-import type { Clock } from '../runtime/resilience.ts';
+import { later, type Clock } from '../runtime/resilience.ts';
 import { writeHealth, type StreamHealth } from '../warehouse/stream-health.ts';
 
 /** Takes what streams say of themselves. */
@@ -48,9 +48,7 @@ export const createHealthLog = (
       used.cut();
       group = null;
     };
-    void clock.sleep(WRITE_LIMIT_MS, written.signal).then(() => {
-      if (!written.signal.aborted) hangUp();
-    });
+    void later(clock, WRITE_LIMIT_MS, written.signal, hangUp);
     await writeHealth(used.pool, reporter, streams).catch(() => {
       hangUp();
       for (const health of streams) if (!waiting.has(health.stream)) waiting.set(health.stream, health);

@@ -21,6 +21,7 @@ import {
   createBreaker,
   createRate,
   FRESH,
+  later,
   retryDelay,
   systemClock,
   type Breaker,
@@ -205,9 +206,7 @@ const tryOnce = async (supervision: Supervision): Promise<IngestEnd | 'renew' | 
   const renew = new AbortController();
   const gotOn = Promise.withResolvers<void>();
   if (follow) {
-    void clock.sleep(RENEW_MS, over.signal).then(() => {
-      if (!over.signal.aborted) renew.abort(new Error('the stream starts anew'));
-    });
+    void later(clock, RENEW_MS, over.signal, () => renew.abort(new Error('the stream starts anew')));
   }
   const trying = load(supervision, {
     over: over.signal,
@@ -293,7 +292,11 @@ const note = ({ course, say }: Supervision, event: IngestEvent): void => {
 };
 
 /** Says now and then that the stream is alive and where the head is; a try that has held long enough has got on. */
-const beat = async (supervision: Supervision, client: FlightClient, { over, stop, gotOn }: Try): Promise<void> => {
+const beat = async (
+  supervision: Supervision,
+  client: FlightClient,
+  { over, stop, gotOn }: Try,
+): Promise<void> => {
   const { options, clock, say } = supervision;
   const started = clock.now();
   const asks = options.follow && options.serverKind === 'amp';

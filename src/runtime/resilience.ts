@@ -59,6 +59,17 @@ export const systemClock: Clock = {
   random: Math.random,
 };
 
+/** Does `work` when the time is over, unless the signal aborts before. */
+export const later = async (
+  { sleep }: Pick<Clock, 'sleep'>,
+  delay_ms: number,
+  signal: AbortSignal,
+  work: () => void,
+): Promise<void> => {
+  await sleep(delay_ms, signal);
+  if (!signal.aborted) work();
+};
+
 /** Where a stream stands between two successes. */
 export interface RetryState {
   /** Failures since the last commit. */
@@ -184,9 +195,11 @@ export const createBreaker = (
   return {
     state: () => STATES[policy.state],
     watch: (proof) =>
-      policy.execute(() => proof).then(
-        () => undefined,
-        () => undefined,
-      ),
+      policy
+        .execute(() => proof)
+        .then(
+          () => undefined,
+          () => undefined,
+        ),
   };
 };

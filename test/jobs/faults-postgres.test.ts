@@ -78,7 +78,12 @@ describe('a refusal', () => {
   test('that does not pass is reported after the bound, and nothing of it stays', async () => {
     const devnet = await serve(chainOf(seed()));
     await refuse('lasts', '40001', 1000);
-    const request = { url: database.url, server: devnet.url, stream: 'lasts', settings: { ...TRANSFERS, ...IMPATIENT } };
+    const request = {
+      url: database.url,
+      server: devnet.url,
+      stream: 'lasts',
+      settings: { ...TRANSFERS, ...IMPATIENT },
+    };
     const run = supervise({ ...request, follow: false });
     expect(await failureOf(run.result)).toMatchObject({ detail: { sqlstate: '40001', stream: 'lasts' } });
     expect(run.retries()).toBe(4);
@@ -88,7 +93,12 @@ describe('a refusal', () => {
   test('that is permanent is not tried again', async () => {
     const devnet = await serve(chainOf(seed()));
     await refuse('permanent', '23514', 1000);
-    const run = supervise({ url: database.url, server: devnet.url, stream: 'permanent', settings: TRANSFERS });
+    const run = supervise({
+      url: database.url,
+      server: devnet.url,
+      stream: 'permanent',
+      settings: TRANSFERS,
+    });
     expect(await failureOf(run.result)).toMatchObject({ kind: 'data', detail: { sqlstate: '23514' } });
     expect(run.retries()).toBe(0);
   });
@@ -112,7 +122,13 @@ describe('pg_terminate_backend', () => {
         }));
         cleanups.push(proxy.stop);
         const settings = { ...TRANSFERS, ...IMPATIENT, commit_rows: [60, 5000][random(2)]! };
-        const live = supervise({ url: through(proxy, database.url), server: devnet.url, stream, settings, follow: false });
+        const live = supervise({
+          url: through(proxy, database.url),
+          server: devnet.url,
+          stream,
+          settings,
+          follow: false,
+        });
         const over = live.result.then(() => true);
         for (let blows = 1 + random(2); blows > 0; blows -= 1) {
           const hit = until('a COPY', async () => {

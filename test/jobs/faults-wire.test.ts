@@ -60,7 +60,11 @@ const before = async (url: string, spoilOf: (connection: number) => Spoil): Prom
   return proxy;
 };
 
-const settingsOf = (random: Random) => ({ ...TRANSFERS, ...IMPATIENT, commit_rows: [1, 60, 500][random(3)]! });
+const settingsOf = (random: Random) => ({
+  ...TRANSFERS,
+  ...IMPATIENT,
+  commit_rows: [1, 60, 500][random(3)]!,
+});
 
 /** Follows the chain while it moves, to its last block, and ends. */
 const followToTheEnd = async ({ random, chain, stream }: Run, live: Supervised): Promise<void> => {
@@ -89,7 +93,10 @@ describe('a bad wire', () => {
         const { random, devnet, stream, chain } = run;
         const proxy = await before(devnet.url, badWire(random, 4, 12_000));
         const server = through(proxy, devnet.url);
-        await followToTheEnd(run, supervise({ url: database.url, server, stream, settings: settingsOf(random) }));
+        await followToTheEnd(
+          run,
+          supervise({ url: database.url, server, stream, settings: settingsOf(random) }),
+        );
         await expectChain(database.pool, stream, chain);
       });
     },
@@ -104,7 +111,10 @@ describe('a bad wire', () => {
         const { random, devnet, stream, chain } = run;
         const proxy = await before(database.url, badWire(random, 8, 40_000));
         const url = through(proxy, database.url);
-        await followToTheEnd(run, supervise({ url, server: devnet.url, stream, settings: settingsOf(random) }));
+        await followToTheEnd(
+          run,
+          supervise({ url, server: devnet.url, stream, settings: settingsOf(random) }),
+        );
         await expectChain(database.pool, stream, chain);
       });
     },
@@ -140,12 +150,21 @@ describe('a COMMIT', () => {
         const { random, devnet, stream, chain } = run;
         let commits = 0;
         const fates = new Map(
-          Array.from({ length: 3 }, () => [1 + random(12), random(2) === 0 ? 'lose answer' : 'lose request'] as const),
+          Array.from(
+            { length: 3 },
+            () => [1 + random(12), random(2) === 0 ? 'lose answer' : 'lose request'] as const,
+          ),
         );
-        const judge = (sent: Buffer) => (sent.includes('commit\0') ? (fates.get((commits += 1)) ?? null) : null);
+        const judge = (sent: Buffer) =>
+          sent.includes('commit\0') ? (fates.get((commits += 1)) ?? null) : null;
         const proxy = await before(database.url, () => ({ judge }));
         const url = through(proxy, database.url);
-        const live = supervise({ url, server: devnet.url, stream, settings: { ...TRANSFERS, ...IMPATIENT, commit_rows: 1 } });
+        const live = supervise({
+          url,
+          server: devnet.url,
+          stream,
+          settings: { ...TRANSFERS, ...IMPATIENT, commit_rows: 1 },
+        });
         await followToTheEnd(run, live);
         expect(live.retries()).toBeGreaterThan(0);
         await expectChain(database.pool, stream, chain);

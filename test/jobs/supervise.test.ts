@@ -3,7 +3,6 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
-import { createPool } from '../../src/db/pool.ts';
 import { createChain } from '../../src/devnet/chain.ts';
 import type { SimulatedChain } from '../../src/devnet/chain.ts';
 import { startDevnet } from '../../src/devnet/server.ts';
@@ -17,7 +16,7 @@ import { failureOf } from '../flight/collect.ts';
 import { policyOf, TRANSFERS } from './loading.ts';
 import { expectChain, ledgerOf, openTransactions } from './oracle.ts';
 import { fastClock, supervise } from './supervised.ts';
-import { rangeOf, SCRIPTED_TRANSFERS, serveScript, transfersBatch } from './scripted-server.ts';
+import { microbatch, rangeOf, SCRIPTED_TRANSFERS, serveScript, transfersBatch } from './scripted-server.ts';
 import { blocks } from './scripted-runs.ts';
 
 const database = useDatabase();
@@ -42,7 +41,12 @@ describe('a followed stream', () => {
     const chain = newChain();
     const first = await startDevnet({ chain, microbatchBlocks: 3 });
     const { port } = first;
-    const live = supervise({ url: database.url, server: first.url, stream: 'restarted', settings: TRANSFERS });
+    const live = supervise({
+      url: database.url,
+      server: first.url,
+      stream: 'restarted',
+      settings: TRANSFERS,
+    });
     cleanups.push(live.end);
     await until('the first blocks', () => live.committed() === 11);
     await first.stop();
@@ -62,7 +66,12 @@ describe('a followed stream', () => {
 
   test('counts its tries anew when it has got on', async () => {
     const devnet = await serve();
-    const live = supervise({ url: database.url, server: devnet.url, stream: 'flapping', settings: TRANSFERS });
+    const live = supervise({
+      url: database.url,
+      server: devnet.url,
+      stream: 'flapping',
+      settings: TRANSFERS,
+    });
     cleanups.push(live.end);
     for (let head = 12; head < 20; head += 1) {
       await until(`block ${head - 1}`, () => live.committed() === head - 1);
@@ -85,7 +94,12 @@ describe('a followed stream', () => {
       synced ? [...blocks(0, 3), { wait: 'for ever' as const }] : nothing,
     );
     cleanups.push(server.stop);
-    const live = supervise({ url: database.url, server: server.url, stream: 'early', settings: SCRIPTED_TRANSFERS });
+    const live = supervise({
+      url: database.url,
+      server: server.url,
+      stream: 'early',
+      settings: SCRIPTED_TRANSFERS,
+    });
     cleanups.push(live.end);
     await until('it to ask again', () => server.asked.filter(({ stream }) => stream).length > 2);
     expect(await ledgerOf(database.pool, 'early', 'scripted')).toEqual([]);
@@ -95,13 +109,61 @@ describe('a followed stream', () => {
     await live.stop();
   });
 
+  test('starts anew each hour, so that the present never becomes the future it quarantines', async () => {
+    const now = Math.floor(Date.now() / 1000);
+    const hour = Promise.withResolvers<void>();
+    const clock = fastClock();
+    let first = true;
+    const sleep: typeof clock.sleep = (delay_ms, signal) => {
+      if (delay_ms !== 3_600_000 || !first) return clock.sleep(delay_ms, signal);
+      first = false;
+      return hour.promise;
+    };
+    const server = await serveScript([rangeOf(0, 1)], ({ resume }) => {
+      const block = (resume?.['scripted']?.number ?? -1) + 1;
+      // Each try sees a block of its own end: the second one, of the end of the second hour.
+      const time = now + 3600 * (block + 1) - 60;
+      return block > 1
+        ? [{ wait: 'for ever' as const }]
+        : [
+            ...microbatch([rangeOf(block, block)], transfersBatch([{ block, time }])),
+            { wait: 'for ever' as const },
+          ];
+    });
+    cleanups.push(server.stop);
+    await database.pool.query(`update strata.partition_sets set window_ahead = '0'`);
+    cleanups.push(() => database.pool.query(`update strata.partition_sets set window_ahead = default`));
+    let hours = 0;
+    const live = supervise({
+      url: database.url,
+      server: server.url,
+      stream: 'hourly',
+      settings: SCRIPTED_TRANSFERS,
+      clock: { ...clock, sleep, now: () => now * 1000 + hours * 3_600_000 },
+    });
+    cleanups.push(live.end);
+    await until('the first block', () => live.committed() === 0);
+    hours = 1;
+    hour.resolve();
+    await until('the second block', () => live.committed() === 1);
+    expect(live.retries()).toBe(0);
+    expect(await live.stop()).toMatchObject({ end: 'stopped', quarantined: 0, batches: 2 });
+  });
+
   test('slows down for a server that is overloaded', async () => {
     let busy = 3;
     const server = await serveScript([rangeOf(0, 1)], () =>
-      busy-- > 0 ? [{ fail: 'RESOURCE_EXHAUSTED' as const }] : [...blocks(0, 1), { wait: 'for ever' as const }],
+      busy-- > 0
+        ? [{ fail: 'RESOURCE_EXHAUSTED' as const }]
+        : [...blocks(0, 1), { wait: 'for ever' as const }],
     );
     cleanups.push(server.stop);
-    const live = supervise({ url: database.url, server: server.url, stream: 'slowed', settings: SCRIPTED_TRANSFERS });
+    const live = supervise({
+      url: database.url,
+      server: server.url,
+      stream: 'slowed',
+      settings: SCRIPTED_TRANSFERS,
+    });
     cleanups.push(live.end);
     await until('the blocks', () => live.committed() === 1);
     expect(live.events.flatMap((event) => (event.kind === 'slower' ? [event.delay_ms] : []))).toEqual([
@@ -155,10 +217,18 @@ describe('a permanent error', () => {
       { wait: 'for ever' as const },
     ]);
     cleanups.push(bad.stop);
-    const health = createHealthLog(() => ({ url: database.url, options: {} }), fastClock(), (text) =>
-      text.replaceAll('no number', '***'),
+    const health = createHealthLog(
+      () => ({ url: database.url, options: {} }),
+      fastClock(),
+      (text) => text.replaceAll('no number', '***'),
     );
-    const sound = supervise({ url: database.url, server: devnet.url, stream: 'sound', settings: TRANSFERS, health });
+    const sound = supervise({
+      url: database.url,
+      server: devnet.url,
+      stream: 'sound',
+      settings: TRANSFERS,
+      health,
+    });
     cleanups.push(sound.end);
     const broken = supervise({
       url: database.url,
@@ -177,7 +247,9 @@ describe('a permanent error', () => {
     await until('status to say both', async () => {
       const { streams } = await readStatus(database.pool);
       const of = (name: string) => streams.find(({ stream }) => stream === name);
-      return of('broken')?.state === 'stopped' && of('sound')?.state === 'running' && of('sound')?.head === 13;
+      return (
+        of('broken')?.state === 'stopped' && of('sound')?.state === 'running' && of('sound')?.head === 13
+      );
     });
     const { streams } = await readStatus(database.pool);
     expect(streams.find(({ stream }) => stream === 'broken')).toMatchObject({
@@ -196,7 +268,10 @@ describe('a permanent error', () => {
     await sound.stop();
     await health.close();
     const after = await readStatus(database.pool);
-    expect(after.streams.find(({ stream }) => stream === 'sound')).toMatchObject({ state: 'stopped', last_error: null });
+    expect(after.streams.find(({ stream }) => stream === 'sound')).toMatchObject({
+      state: 'stopped',
+      last_error: null,
+    });
   });
 });
 
@@ -226,53 +301,5 @@ describe('a load that is not followed', () => {
     });
     expect(await failureOf(run.result)).toMatchObject({ detail: { grpcStatus: 'UNAVAILABLE' } });
     expect(run.retries()).toBe(4);
-  });
-});
-
-describe('two processes on one stream', () => {
-  test.each(['follows and waits its turn', 'says so and gives up'])('the second one %s', async (manner) => {
-    const follows = manner.startsWith('follows');
-    const devnet = await serve();
-    const stream = follows ? 'standby' : 'refused';
-    const request = { url: database.url, server: devnet.url, stream, settings: TRANSFERS };
-    const first = supervise(request);
-    cleanups.push(first.end);
-    await until('the first to load', () => first.committed() === 11);
-    const second = supervise({ ...request, follow: follows });
-    cleanups.push(second.end);
-    if (follows) {
-      await until('the second to wait', () => second.retries() > 1);
-      devnet.chain.advance(1);
-      await until('the first to go on', () => first.committed() === 12);
-      await first.stop();
-      devnet.chain.advance(1);
-      await until('the second to take over', () => second.committed() === 13);
-      await second.stop();
-    } else {
-      expect(await failureOf(second.result)).toMatchObject({
-        kind: 'conflict',
-        message: 'another process is loading stream refused',
-        detail: { remedy: expect.any(String) as string },
-      });
-      await first.stop();
-    }
-    await expectChain(database.pool, stream, devnet.chain);
-  });
-
-  test('a session that is lost gives the stream free, and its owner notices', async () => {
-    const devnet = await serve();
-    const pool = createPool(database.url);
-    cleanups.push(() => pool.end());
-    const live = supervise({ url: database.url, server: devnet.url, stream: 'holder', settings: TRANSFERS });
-    cleanups.push(live.end);
-    await until('the first blocks', () => live.committed() === 11);
-    await pool.query(
-      `select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'pgstrata %holder'`,
-    );
-    await until('it to notice', () => live.retries() === 1);
-    devnet.chain.advance(1);
-    await until('it to go on', () => live.committed() === 12);
-    await live.stop();
-    await expectChain(database.pool, 'holder', devnet.chain);
   });
 });

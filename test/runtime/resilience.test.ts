@@ -74,7 +74,9 @@ describe('trying again', () => {
   it('bounds what is doubtful even where nobody waits, unless another failure shows that it was the other side', () => {
     const doubts = Array.from({ length: 5 }, (): Prospect => 'doubtful');
     expect(failures(doubts, unattended)).toBeNull();
-    expect(failures([...doubts.slice(1), 'transient', ...doubts.slice(1)], unattended)).toMatchObject({ doubts: 4 });
+    expect(failures([...doubts.slice(1), 'transient', ...doubts.slice(1)], unattended)).toMatchObject({
+      doubts: 4,
+    });
   });
 
   it('sends another token once, where there may be another one', () => {
@@ -92,11 +94,15 @@ describe('trying again', () => {
     expect(retryDelay(1, retry, () => 0.999_999_9)).toBe(3000);
     expect(breakerPause(breaker, retry, () => 0)).toBe(15_000);
     fc.assert(
-      fc.property(fc.integer({ min: 0, max: 5000 }), fc.double({ min: 0, max: 0.999, noNaN: true }), (count, chance) => {
-        const wait = retryDelay(count, retry, () => chance);
-        expect(wait).toBeGreaterThanOrEqual(1000);
-        expect(wait).toBeLessThanOrEqual(retry.delay_max_ms);
-      }),
+      fc.property(
+        fc.integer({ min: 0, max: 5000 }),
+        fc.double({ min: 0, max: 0.999, noNaN: true }),
+        (count, chance) => {
+          const wait = retryDelay(count, retry, () => chance);
+          expect(wait).toBeGreaterThanOrEqual(1000);
+          expect(wait).toBeLessThanOrEqual(retry.delay_max_ms);
+        },
+      ),
       propertyOptions(500),
     );
   });
@@ -174,7 +180,9 @@ describe('settings', () => {
   });
 
   it('refuse a server with a token and a token file', () => {
-    const text = JSON.stringify({ servers: { s: { url: 'grpc://localhost:1', token: 'a', token_file: 'b' } } });
+    const text = JSON.stringify({
+      servers: { s: { url: 'grpc://localhost:1', token: 'a', token_file: 'b' } },
+    });
     expect(() => parseConfig(text, {})).toThrow(/servers\.s: has both token and token_file/);
   });
 });

@@ -76,10 +76,16 @@ export const ingestCommand = (): Command =>
               migrated = true;
               return known;
             };
-            const health = createHealthLog(() => known, systemClock, (text) => redact(text, secretsOf(config)));
+            const health = createHealthLog(
+              () => known,
+              systemClock,
+              (text) => redact(text, secretsOf(config)),
+            );
             const { signal } = lifecycle;
             const results = await Promise.allSettled(
-              streams.map((stream) => runStream(config, stream, options, { database, health, signal, onEvent })),
+              streams.map((stream) =>
+                runStream(config, stream, options, { database, health, signal, onEvent }),
+              ),
             );
             await health.close();
             return results;
