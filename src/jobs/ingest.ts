@@ -37,6 +37,7 @@ export const ingest = (options: IngestOptions): Promise<IngestResult> =>
     }
     // Without its session the lock is anybody's: stop before somebody else takes the stream.
     const loss = connectionLoss(holder);
+    options.onEvent({ kind: 'begun', stream: options.stream });
     try {
       const result = await run({ ...options, signal: AbortSignal.any([options.signal, loss.signal]) });
       if (loss.signal.aborted && !options.signal.aborted) throw loss.signal.reason;

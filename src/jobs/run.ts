@@ -10,6 +10,8 @@ import type { Committed } from '../warehouse/batches.ts';
 
 /** What happens during a run, for progress and metrics. */
 export type IngestEvent =
+  /** The stream is ours: nobody else loads it until the run has ended. */
+  | { readonly kind: 'begun'; readonly stream: string }
   | { readonly kind: 'head'; readonly stream: string; readonly network: string; readonly block: number }
   | { readonly kind: 'committed'; readonly stream: string; readonly result: Committed }
   | {

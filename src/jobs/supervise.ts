@@ -140,7 +140,7 @@ const begin = (options: SuperviseOptions): Supervision => {
     retry: FRESH,
     health: {
       stream,
-      state: 'running',
+      state: 'waiting',
       failures: 0,
       retries: 0,
       next_try_at: null,
@@ -248,14 +248,13 @@ const load = async (supervision: Supervision, { over, stop, gotOn }: Try): Promi
   const { options, clock, course, rate } = supervision;
   const { stream, follow, connections = CONNECTIONS, watchEvery_ms = WATCH_EVERY_MS } = options;
   const address = await options.database();
-  const client = await options.connect();
   const name = `pgstrata ${randomBytes(4).toString('hex')} ${stream}`; // no other try's, on no machine
   const sessions = openSessions(address, name, connections);
+  const client = await options.connect();
   try {
+    void watchSessions(sessions, address, { every_ms: watchEvery_ms, clock }, over);
     if (course.leftBehind !== null) await endSessions(sessions.pool, course.leftBehind);
     course.leftBehind = sessions.name;
-    void watchSessions(sessions, address, { every_ms: watchEvery_ms, clock }, over);
-    void beat(supervision, client, { over, stop, gotOn });
     const result = await ingest({
       ...options,
       signal: stop,
@@ -264,6 +263,8 @@ const load = async (supervision: Supervision, { over, stop, gotOn }: Try): Promi
       // Fixed for this try, so as late as it may last: a row of the present is never taken for one of the future.
       now: new Date(clock.now() + (follow ? RENEW_MS : 0)),
       onEvent: (event) => {
+        // Not before: a process that waits for the stream must not speak for the one that loads it.
+        if (event.kind === 'begun') void beat(supervision, client, { over, stop, gotOn });
         note(supervision, event);
         if (event.kind === 'committed') gotOn();
         options.onEvent(event);

@@ -91,6 +91,9 @@ export interface Trial {
   readonly renewsToken: boolean;
 }
 
+/** Where nobody waits for the end, what is doubtful gets so many times the tries: with the breaker open, half an hour. */
+const PATIENCE = 10;
+
 /** Refused once, a token may have been an old one; refused twice, it is a wrong one. */
 const REFUSALS_MAX = 1;
 
@@ -107,8 +110,9 @@ export const afterFailure = (
     doubts: prospect === 'doubtful' ? state.doubts + 1 : 0,
     refusals: prospect === 'token' ? state.refusals + 1 : 0,
   };
-  if (next.refusals > REFUSALS_MAX || next.doubts >= tries) return null;
-  return unattended || next.failures < tries ? next : null;
+  if (next.refusals > REFUSALS_MAX) return null;
+  const isEnough = unattended ? next.doubts >= tries * PATIENCE : next.failures >= tries;
+  return isEnough ? null : next;
 };
 
 const jittered = (delay_ms: number, jitter: number, random: () => number): number =>

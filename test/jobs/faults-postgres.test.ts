@@ -186,8 +186,15 @@ describe('a restart', () => {
     const chain = chainOf(seed());
     let devnet = await serve(chain);
     const { port } = devnet;
-    const clock = fastClock();
-    const live = supervise({ url: own.url, server: devnet.url, stream: 'away', settings: TRANSFERS, clock });
+    const clock = fastClock(200);
+    const live = supervise({
+      url: own.url,
+      server: devnet.url,
+      stream: 'away',
+      settings: TRANSFERS,
+      clock,
+      watchEvery_ms: 60_000,
+    });
     cleanups.push(live.end);
     await until('the first blocks', () => live.committed() === 23);
 

@@ -49,6 +49,7 @@ describe('two processes on one stream', () => {
       await until('the second to wait', () => second.retries() > 1);
       devnet.chain.advance(1);
       await until('the first to go on', () => first.committed() === 12);
+      expect(second.events.some(({ kind }) => kind === 'begun')).toBe(false);
       await first.stop();
       devnet.chain.advance(1);
       await until('the second to take over', () => second.committed() === 13);

@@ -16,13 +16,13 @@ import type { Settings } from './loading.ts';
 /** How much faster the clock of supervised streams runs: two seconds are 40 milliseconds. */
 const FACTOR = 50;
 
-/** A clock that runs {@link FACTOR} times as fast as ours. */
-export const fastClock = (random: () => number = Math.random): Clock => {
+/** A clock that runs so many times as fast as ours. */
+export const fastClock = (factor = FACTOR): Clock => {
   const started = Date.now();
   return {
-    now: () => started + (Date.now() - started) * FACTOR,
-    sleep: (delay_ms, signal) => timer(delay_ms / FACTOR, undefined, { signal }).catch(() => undefined),
-    random,
+    now: () => started + (Date.now() - started) * factor,
+    sleep: (delay_ms, signal) => timer(delay_ms / factor, undefined, { signal }).catch(() => undefined),
+    random: Math.random,
   };
 };
 
@@ -41,6 +41,7 @@ export interface Supervising {
   readonly pool?: Partial<PoolOptions>;
   readonly renewsToken?: boolean;
   readonly clock?: Clock;
+  readonly watchEvery_ms?: number;
 }
 
 /** A stream that runs beside the test. */
@@ -80,7 +81,7 @@ export const supervise = (request: Supervising): Supervised => {
     resilience: resilienceOf(config, stream),
     health: request.health ?? noHealthLog,
     clock: request.clock ?? fastClock(),
-    watchEvery_ms: 5000,
+    watchEvery_ms: request.watchEvery_ms ?? 5000,
     renewsToken: request.renewsToken ?? false,
     stream,
     config: config.streams[stream]!,
