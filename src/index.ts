@@ -3,6 +3,7 @@ export { WarehouseError, type ErrorDetail, type ErrorKind } from './runtime/erro
 export {
   loadConfig,
   parseConfig,
+  resilienceOf,
   type Config,
   type ServerConfig,
   type StreamConfig,
@@ -28,6 +29,8 @@ export {
 } from './flight/client.ts';
 export { queryFlight, type QueryMessage } from './flight/query.ts';
 export { ingest, type IngestEvent, type IngestOptions, type IngestResult } from './jobs/ingest.ts';
+export { superviseStream, type SupervisedResult, type SuperviseOptions } from './jobs/supervise.ts';
+export { createHealthLog, noHealthLog, type HealthLog } from './jobs/health.ts';
 export { flightOptions } from './jobs/servers.ts';
 export { batchId, batchIdText } from './chain/batch-id.ts';
 export { memoryStore } from './warehouse/state/memory.ts';
@@ -40,7 +43,26 @@ export {
   type RangeCount,
   type StateStore,
 } from './warehouse/state/store.ts';
-export { readStatus, type SetStatus, type StreamStatus, type WarehouseStatus } from './warehouse/status.ts';
+export type { DatabaseAddress } from './db/sessions.ts';
+export { prospectOf, type Prospect } from './runtime/transient.ts';
+export {
+  DEFAULT_RESILIENCE,
+  systemClock,
+  type BreakerSettings,
+  type BreakerState,
+  type Clock,
+  type RateSettings,
+  type Resilience,
+  type RetrySettings,
+} from './runtime/resilience.ts';
+export {
+  isStopped,
+  readStatus,
+  type SetStatus,
+  type StreamStatus,
+  type WarehouseStatus,
+} from './warehouse/status.ts';
+export type { HealthError, StreamHealth } from './warehouse/stream-health.ts';
 export { accountBytes, accountText } from './warehouse/account.ts';
 export { assetId, assetIdText, type AssetId, type AssetKey } from './warehouse/assets.ts';
 export { applyPolicies } from './warehouse/partitions/policy.ts';
@@ -144,6 +166,6 @@ export {
   type SchedulerResult,
 } from './jobs/scheduler/scheduler.ts';
 export { scheduleOf, type Schedule, type VerbSchedule } from './jobs/scheduler/settings.ts';
-export { type Clock } from './jobs/scheduler/clock.ts';
+export { type Clock as SchedulerClock } from './jobs/scheduler/clock.ts';
 export { lastFailures, type MaintenanceFailure, type RunOutcome } from './warehouse/partitions/runs.ts';
 export { type LockMode, type Plan, type Step, type StepLock } from './warehouse/partitions/plan.ts';

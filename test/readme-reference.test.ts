@@ -28,6 +28,9 @@ const STREAM_FIELDS = {
   block: true,
   network_column: true,
   commit_rows: true,
+  retry: true,
+  rate: true,
+  breaker: true,
 } as const;
 
 describe('reference', () => {
@@ -37,6 +40,7 @@ describe('reference', () => {
       url: true,
       kind: true,
       token: true,
+      token_file: true,
       allow_plaintext: true,
     });
     const tls = allOf<NonNullable<ServerConfig['tls']>>({
@@ -108,7 +112,19 @@ describe('reference', () => {
       optimize: allOf<Schedule['optimize']>(switched),
     };
     const timing = allOf<Omit<Schedule, keyof typeof schedule>>({ poll_seconds: true, jitter_seconds: true });
+    const retry = allOf<NonNullable<Config['retry']>>({
+      tries: true,
+      delay_ms: true,
+      factor: true,
+      delay_max_ms: true,
+      jitter: true,
+    });
+    const rate = allOf<NonNullable<Config['rate']>>({ delay_max_ms: true });
+    const breaker = allOf<NonNullable<Config['breaker']>>({ failures: true, pause_ms: true });
     const fields = [
+      ...retry.map((field) => `retry.${field}`),
+      ...rate.map((field) => `rate.${field}`),
+      ...breaker.map((field) => `breaker.${field}`),
       ...warehouse.map((field) => `database.${field}`),
       ...servers.map((field) => `servers.<name>.${field}`),
       ...tls.map((field) => `servers.<name>.tls.${field}`),
@@ -121,7 +137,9 @@ describe('reference', () => {
     ];
     const shown = [...readme.matchAll(/^\|.*$/gm)]
       .map(([line]) => line.split('|')[1] ?? '')
-      .flatMap((cell) => [...cell.matchAll(/`((?:database|servers|streams|partitions|schedule)\.[^`]+)`/g)])
+      .flatMap((cell) => [
+        ...cell.matchAll(/`((?:database|servers|streams|partitions|schedule|retry|rate|breaker)\.[^`]+)`/g),
+      ])
       .map((match) => match[1] ?? '');
     expect(shown.toSorted()).toEqual([...new Set(fields)].toSorted());
   });

@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:16d627398333d5b2bdbc33de40bc19f2d92d1607
+--! Hash: sha1:c15c7aa095dbbccfbe605a6f28ee6126a8fbffb6
 --! Message: warehouse
 
 -- Table DDL lives only here; functions and views live one per file under sql/ and are included below.
@@ -91,6 +91,28 @@ comment on column strata.stream_batches.min_time is 'Earliest time among the ran
 comment on column strata.stream_batches.row_count is 'Rows the range put into its table';
 comment on column strata.stream_batches.unmatched is 'Rows that found no label in at least one of the stream''s joins, as they were loaded; null where it has none, or a reorg cut the range';
 comment on column strata.stream_batches.dropped is 'Rows that an inner join left out for it';
+
+create table strata.stream_health (
+  stream        text primary key check (stream <> ''),
+  state         text not null check (state in ('running', 'waiting', 'stopped')),
+  failures      int not null default 0 check (failures >= 0),
+  retries       bigint not null default 0 check (retries >= 0),
+  next_try_at   timestamptz,
+  last_error    jsonb,
+  breaker       text not null default 'closed' check (breaker in ('closed', 'open', 'half-open')),
+  rate_delay_ms int not null default 0 check (rate_delay_ms >= 0),
+  heads         jsonb not null default '{}',
+  started_at    timestamptz not null,
+  updated_at    timestamptz not null default clock_timestamp(),
+  host          text not null,
+  pid           int not null
+);
+comment on table strata.stream_health is 'What the process that loads a stream says of itself, at each change and a few times a minute; one that says nothing for two minutes is lost';
+comment on column strata.stream_health.state is 'running; waiting for the next try; stopped, by an error where last_error says so, else at its end';
+comment on column strata.stream_health.failures is 'Failed tries since the last commit';
+comment on column strata.stream_health.retries is 'Tries after a failure since the process started';
+comment on column strata.stream_health.last_error is 'kind, message, sqlstate, grpc_status and the time of the newest failure, without secrets; kept while running, as long as nothing was committed since';
+comment on column strata.stream_health.heads is 'Newest block the server has shown, by network';
 
 create table strata.quarantine (
   quarantine_id  bigint generated always as identity primary key,
@@ -4636,6 +4658,39 @@ select s.stream, src.network, src.source_id, s.load, s.target,
 
 comment on view strata.stream_positions is 'Where each stream stands on each network: the last committed block, and what was loaded so far';
 --! EndIncluded views/stream_positions.sql
+--! Included views/stream_status.sql
+create or replace view strata.stream_status as
+select coalesce(p.stream, h.stream) as stream, p.network, p.load, p.target,
+       case when h.state <> 'stopped' and h.updated_at < now() - interval '2 minutes' then 'lost' else h.state end as state,
+       p.position, p.hash, p.block_time,
+       case when h.heads ? p.network then greatest((h.heads ->> p.network)::bigint, p.position) end as head,
+       case when h.heads ? p.network then greatest((h.heads ->> p.network)::bigint - p.position, 0) end as lag_blocks,
+       extract(epoch from now() - p.block_time)::double precision as lag_seconds,
+       p.batches, p.row_count, p.quarantined, p.unmatched, p.last_commit,
+       recent.row_count / 60.0::double precision as rows_per_second,
+       recent.blocks / 60.0::double precision as blocks_per_second,
+       gaps.gaps, gaps.gap_blocks,
+       h.failures, h.retries, h.next_try_at, h.last_error, h.breaker, h.rate_delay_ms, h.updated_at as seen_at, h.host, h.pid
+  from strata.stream_positions p
+  full join strata.stream_health h on h.stream = p.stream
+  -- The newest thousand ranges hold the last minute of all but the smallest batches.
+  left join lateral (
+    select coalesce(sum(b.row_count), 0)::double precision as row_count,
+           coalesce(sum(b.end_block - b.start_block + 1), 0)::double precision as blocks
+      from (select row_count, start_block, end_block, committed_at from strata.stream_batches
+             where source_id = p.source_id order by start_block desc limit 1000) b
+     where b.committed_at > now() - interval '1 minute'
+  ) recent on p.source_id is not null
+  left join lateral (
+    select count(*) as gaps, coalesce(sum(b.start_block - b.reached - 1), 0)::bigint as gap_blocks
+      from (select start_block,
+                   max(end_block) over (order by start_block rows between unbounded preceding and 1 preceding) as reached
+              from strata.stream_batches where source_id = p.source_id) b
+     where b.start_block > b.reached + 1
+  ) gaps on p.source_id is not null;
+
+comment on view strata.stream_status is 'Each stream and network: position, head, lag, rate of the last minute, gaps, and what its process said last. lag_seconds is the age of the newest loaded block by the chain''s own time';
+--! EndIncluded views/stream_status.sql
 --! Included views/balances.sql
 create or replace view strata.balances as
 select strata.account_text(b.account_address) as account, a.network, coalesce(a.symbol, a.asset_key) as asset, a.token_id,
@@ -4709,7 +4764,7 @@ begin
     strata.explain_account_balance_query(timestamptz, timestamptz, text), strata.get_partition_consolidation_status(),
     strata.weekly_consolidation_report()
     to strata_reader;
-  grant insert, update, delete on strata.streams, strata.sources, strata.stream_batches, strata.quarantine, strata.assets,
+  grant insert, update, delete on strata.streams, strata.sources, strata.stream_batches, strata.stream_health, strata.quarantine, strata.assets,
     strata.balance_changes, strata.account_balances, strata.account_balances_current, strata.snapshot_rows,
     strata.fold_progress, strata.balance_status, strata.account_balances_opening, strata.held_openings, strata.held_deltas
     to strata_loader;

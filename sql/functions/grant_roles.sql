@@ -37,7 +37,7 @@ begin
     strata.explain_account_balance_query(timestamptz, timestamptz, text), strata.get_partition_consolidation_status(),
     strata.weekly_consolidation_report()
     to strata_reader;
-  grant insert, update, delete on strata.streams, strata.sources, strata.stream_batches, strata.quarantine, strata.assets,
+  grant insert, update, delete on strata.streams, strata.sources, strata.stream_batches, strata.stream_health, strata.quarantine, strata.assets,
     strata.balance_changes, strata.account_balances, strata.account_balances_current, strata.snapshot_rows,
     strata.fold_progress, strata.balance_status, strata.account_balances_opening, strata.held_openings, strata.held_deltas
     to strata_loader;

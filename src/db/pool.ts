@@ -38,6 +38,10 @@ const SESSION_SETTINGS: Readonly<Record<string, string>> = {
   plan_cache_mode: 'force_custom_plan',
   search_path: 'strata,public,pg_temp',
   statement_timeout: '0',
+  // A client that vanished without a word holds its locks until the server notices; by default after two hours.
+  tcp_keepalives_idle: '30',
+  tcp_keepalives_interval: '10',
+  tcp_keepalives_count: '3',
 };
 
 const startupOptions = (own: string | null, settings: Readonly<Record<string, string>>): string => {

@@ -334,6 +334,27 @@ export interface StreamBatches {
   committed_at: Generated<Column<Date, Date | string>>;
 }
 
+export interface StreamHealth {
+  stream: string;
+  /** running; waiting for the next try; stopped, by an error where last_error says so, else at its end */
+  state: string;
+  /** Failed tries since the last commit */
+  failures: Generated<number>;
+  /** Tries after a failure since the process started */
+  retries: Generated<number>;
+  next_try_at: Nullable<Column<Date, Date | string>>;
+  /** kind, message, sqlstate, grpc_status and the time of the newest failure, without secrets; kept while running, as long as nothing was committed since */
+  last_error: Nullable<Column<unknown, string>>;
+  breaker: Generated<string>;
+  rate_delay_ms: Generated<number>;
+  /** Newest block the server has shown, by network */
+  heads: Generated<Column<unknown, string>>;
+  started_at: Column<Date, Date | string>;
+  updated_at: Generated<Column<Date, Date | string>>;
+  host: string;
+  pid: number;
+}
+
 export interface StreamPositions {
   stream: string | null;
   network: string | null;
@@ -350,6 +371,38 @@ export interface StreamPositions {
   last_commit: Nullable<Column<Date, Date | string>>;
   unmatched: number | null;
   dropped: number | null;
+}
+
+export interface StreamStatus {
+  stream: string | null;
+  network: string | null;
+  load: string | null;
+  target: string | null;
+  state: string | null;
+  position: number | null;
+  hash: string | null;
+  block_time: Nullable<Column<Date, Date | string>>;
+  head: number | null;
+  lag_blocks: number | null;
+  lag_seconds: number | null;
+  batches: number | null;
+  row_count: number | null;
+  quarantined: number | null;
+  unmatched: number | null;
+  last_commit: Nullable<Column<Date, Date | string>>;
+  rows_per_second: number | null;
+  blocks_per_second: number | null;
+  gaps: number | null;
+  gap_blocks: number | null;
+  failures: number | null;
+  retries: number | null;
+  next_try_at: Nullable<Column<Date, Date | string>>;
+  last_error: Nullable<Column<unknown, string>>;
+  breaker: string | null;
+  rate_delay_ms: number | null;
+  seen_at: Nullable<Column<Date, Date | string>>;
+  host: string | null;
+  pid: number | null;
 }
 
 export interface Streams {
@@ -390,6 +443,8 @@ export interface DB {
   snapshot_rows: SnapshotRows;
   sources: Sources;
   stream_batches: StreamBatches;
+  stream_health: StreamHealth;
   stream_positions: StreamPositions;
+  stream_status: StreamStatus;
   streams: Streams;
 }

@@ -1,10 +1,10 @@
 /** Runs one stream: from the last committed block on, to the head, to a given block, or for ever. */
 import type { Schema } from 'apache-arrow';
 import { asWarehouseError, sqlstateOf } from '../db/errors.ts';
-import { releaseAdvisoryLock, tryAdvisoryLock } from '../db/locks.ts';
+import { connectionLoss, releaseAdvisoryLock, tryAdvisoryLock } from '../db/locks.ts';
 import { withClient } from '../db/pool.ts';
 import { WarehouseError } from '../runtime/errors.ts';
-import { createBatchWriter, type Committed } from '../warehouse/batches.ts';
+import { createBatchWriter } from '../warehouse/batches.ts';
 import type { Dataset } from '../warehouse/datasets.ts';
 import { createRows } from '../warehouse/rows.ts';
 import { createSnapshots } from '../warehouse/snapshots.ts';
@@ -15,6 +15,7 @@ import { loadBlocks } from './load-blocks.ts';
 import { loadWhole } from './load-whole.ts';
 import { createPipeline, type Pipeline } from './pipeline.ts';
 import type { IngestEnd, IngestOptions, IngestResult } from './run.ts';
+import { countCommit, newTally } from './tally.ts';
 
 export type { IngestEvent, IngestOptions, IngestResult } from './run.ts';
 
@@ -31,29 +32,25 @@ export const ingest = (options: IngestOptions): Promise<IngestResult> =>
     if (!(await tryAdvisoryLock(holder, lock))) {
       throw new WarehouseError('conflict', `another process is loading stream ${options.stream}`, {
         stream: options.stream,
+        sqlstate: '55P03',
         remedy: 'One process loads a stream at a time; stop the other one, or let it go on.',
       });
     }
+    // Without its session the lock is anybody's: stop before somebody else takes the stream.
+    const loss = connectionLoss(holder);
+    options.onEvent({ kind: 'begun', stream: options.stream });
     try {
-      return await run(options);
+      const result = await run({ ...options, signal: AbortSignal.any([options.signal, loss.signal]) });
+      if (loss.signal.aborted && !options.signal.aborted) throw loss.signal.reason;
+      return result;
     } catch (thrown) {
       const error = asWarehouseError(thrown, { stream: options.stream });
       throw error.kind === 'internal' && !(thrown instanceof WarehouseError) ? thrown : error;
     } finally {
-      await releaseAdvisoryLock(holder, lock).catch(() => undefined);
+      loss.forget();
+      if (!loss.signal.aborted) await releaseAdvisoryLock(holder, lock).catch(() => undefined);
     }
   });
-
-/** Running totals of a run. */
-interface Tally {
-  rows: number;
-  quarantined: number;
-  batches: number;
-  blocks: number;
-  reorgs: number;
-  unmatched: number | null;
-  dropped: number;
-}
 
 const run = async (options: IngestOptions): Promise<IngestResult> => {
   const { pool, stream, onEvent } = options;
@@ -64,20 +61,12 @@ const run = async (options: IngestOptions): Promise<IngestResult> => {
     await foldStream({ pool, stream, signal: options.signal, acrossGaps: true });
   }
   const writer = createBatchWriter(pool, claim, dataset);
-  const tally: Tally = {
-    rows: 0,
-    quarantined: 0,
-    batches: 0,
-    blocks: 0,
-    reorgs: 0,
-    unmatched: null,
-    dropped: 0,
-  };
+  const tally = newTally();
   const openPipeline = async (schema: Schema): Promise<Pipeline> => {
     await dataset.prepare(schema);
     return createPipeline(writer, dataset, options.config.commit_rows, {
       committed: (result) => {
-        count(tally, result);
+        countCommit(tally, result);
         onEvent({ kind: 'committed', stream, result });
       },
       reorged: (range, rowsErased) => {
@@ -118,15 +107,6 @@ const againWhereWeeksMoved = async (
       failedAt = committed();
     }
   }
-};
-
-const count = (tally: Tally, result: Committed): void => {
-  tally.rows += result.rows;
-  tally.quarantined += result.quarantined;
-  if (result.unmatched !== null) tally.unmatched = (tally.unmatched ?? 0) + result.unmatched;
-  tally.dropped += result.dropped;
-  tally.batches += result.ranges.length;
-  for (const { range } of result.ranges) tally.blocks += range.end - range.start + 1;
 };
 
 const createDataset = (options: IngestOptions): Dataset => {

@@ -137,12 +137,14 @@ const runPass = async (
 const endOfStream = (client: FlightClient, state: ProtocolState, notReady: boolean): IngestEnd => {
   if (state.open !== null) {
     throw new WarehouseError('protocol', `${client.server} ended the stream inside a microbatch`, {
+      grpcStatus: 'OK',
       remedy:
         'Start again: loading goes on behind the last whole microbatch; nothing of the cut one was committed.',
     });
   }
   if (notReady) return 'nothing synced';
   throw new WarehouseError('connection', `${client.server} ended the stream`, {
+    grpcStatus: 'OK',
     remedy: 'Start again; loading goes on behind the last committed block.',
   });
 };
@@ -169,13 +171,17 @@ const isLoaded = (tails: LedgerTails, heads: Heads | null, window: BlockWindow):
 /** Servers plan such a query in milliseconds; one that says nothing for this long never will. */
 const HEAD_LIMIT_MS = 60_000;
 
-/** Asks for the newest block of each network by a query that gives no rows: its ranges say what is synced. */
-const findHeads = async ({
+/**
+ * Asks for the newest block of each network by a query that gives no rows: its ranges say what is synced.
+ *
+ * @throws WarehouseError `connection` when the server does not say it in time
+ */
+export const findHeads = async ({
   client,
   config,
   signal,
   headLimit_ms = HEAD_LIMIT_MS,
-}: IngestOptions): Promise<Heads> => {
+}: Pick<IngestOptions, 'client' | 'config' | 'signal' | 'headLimit_ms'>): Promise<Heads> => {
   const nothing = wrapQuery(config.query, config.block, { from: Number.MAX_SAFE_INTEGER - 1, to: null });
   const late = AbortSignal.timeout(headLimit_ms);
   try {
@@ -194,6 +200,7 @@ const findHeads = async ({
       'connection',
       `${client.server} did not say within ${headLimit_ms} ms where its head is`,
       {
+        grpcStatus: 'DEADLINE_EXCEEDED',
         remedy:
           'Check that the server is healthy, or follow the stream with --follow, which need not know the head.',
       },

@@ -4,10 +4,14 @@ import type { BlockWindow } from '../chain/window.ts';
 import type { Pool } from '../db/query.ts';
 import type { FlightClient } from '../flight/client.ts';
 import type { ServerConfig, StreamConfig } from '../runtime/config.ts';
+import type { WarehouseError } from '../runtime/errors.ts';
+import type { BreakerState } from '../runtime/resilience.ts';
 import type { Committed } from '../warehouse/batches.ts';
 
 /** What happens during a run, for progress and metrics. */
 export type IngestEvent =
+  /** The stream is ours: nobody else loads it until the run has ended. */
+  | { readonly kind: 'begun'; readonly stream: string }
   | { readonly kind: 'head'; readonly stream: string; readonly network: string; readonly block: number }
   | { readonly kind: 'committed'; readonly stream: string; readonly result: Committed }
   | {
@@ -15,7 +19,20 @@ export type IngestEvent =
       readonly stream: string;
       readonly range: BlockRange;
       readonly rowsErased: number;
-    };
+    }
+  /** A try failed; the next one comes after `delay_ms`. */
+  | {
+      readonly kind: 'retry';
+      readonly stream: string;
+      readonly error: WarehouseError;
+      readonly failures: number;
+      readonly delay_ms: number;
+    }
+  | { readonly kind: 'breaker'; readonly stream: string; readonly state: BreakerState }
+  /** The server is overloaded or late: this long is waited before each query from now on. */
+  | { readonly kind: 'slower'; readonly stream: string; readonly delay_ms: number }
+  /** The stream is given up; the others go on. */
+  | { readonly kind: 'failed'; readonly stream: string; readonly error: WarehouseError };
 
 /** How to run a stream. */
 export interface IngestOptions {

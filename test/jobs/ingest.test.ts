@@ -65,7 +65,7 @@ describe('a whole chain', () => {
       batches: 9,
       blocks: 60,
       reorgs: 0,
-      unmatched: 0,
+      unmatched: null,
       dropped: 0,
     });
     await expectChain(database.pool, 'whole', chain);
@@ -83,7 +83,7 @@ describe('a whole chain', () => {
       batches: 0,
       blocks: 0,
       reorgs: 0,
-      unmatched: 0,
+      unmatched: null,
       dropped: 0,
     });
     await expectChain(database.pool, 'whole', chain);
