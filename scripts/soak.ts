@@ -14,6 +14,7 @@ const FACTORS: readonly (readonly [pattern: RegExp, factor: string])[] = [
   [/kill/u, '12.5x'], // 40 kills become 500
   [/^test\/arrow\//u, '100x'], // 1,000 cases of each type become 100,000
   [/fold\.property/u, '25x'], // 200 histories become 5,000
+  [/simulator/u, '100x'], // 200 histories become 20,000
   [/./u, '20x'],
 ];
 
