@@ -77,9 +77,9 @@ export const serveChain = async (chain: ModelChain, dice: Dice): Promise<Simulat
       if (start >= chain.blocks.length) return;
       const range = chain.range(start, Math.min(start + dice(size), chain.blocks.length - 1));
       const next = range.end + 1;
-      // The first of a fork stays the first: swapped with the next, it would tell of another fork.
-      const isFork = start <= (position?.number ?? -1);
-      if (!isFork && next < chain.blocks.length && oneIn(mischief.reorder)) {
+      // The first of a fork, or of all, stays the first: swapped, it would tell of another fork, or of a chain that begins later.
+      const isFirst = start <= (position?.number ?? 0);
+      if (!isFirst && next < chain.blocks.length && oneIn(mischief.reorder)) {
         yield messagesOf(chain, chain.range(next, next), dice);
       }
       yield messagesOf(chain, range, dice);
