@@ -15,6 +15,7 @@ const FACTORS: readonly (readonly [pattern: RegExp, factor: string])[] = [
   [/^test\/jobs\/faults-/u, '10x'], // 10 runs of each fault become 100
   [/^test\/arrow\//u, '100x'], // 1,000 cases of each type become 100,000
   [/fold\.property/u, '25x'], // 200 histories become 5,000
+  [/simulator/u, '100x'], // 200 histories become 20,000
   [/./u, '20x'],
 ];
 

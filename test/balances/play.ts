@@ -193,20 +193,19 @@ export const createPlayer = (
   };
 
   /** Feeds messages as `ingest` does; a run that fails is abandoned, and the next one starts from the ledger. */
-  const feed = async (through: Pool, first: number, drawn: Step): Promise<void> => {
+  const feed = async (through: Pool, messages: readonly Message[]): Promise<void> => {
     const opened = (run ??= await open(through));
     const { pipeline } = opened;
     try {
-      const messages = messagesOf(first, drawn);
-      for (let message = messages.shift(); message !== undefined; message = messages.shift()) {
-        const { batch, metadata } = message;
-        const step = protocolStep(opened.state, metadata);
-        opened.state = step.state;
+      for (const { batch, metadata } of messages) {
+        let step = protocolStep(opened.state, metadata);
         if (step.rewind !== null) {
-          const { to } = step.rewind;
-          opened.state = protocolStart(step.state.tails, to === null ? [] : [to]);
-          messages.splice(0, Infinity, ...messagesOf((to?.number ?? -1) + 1, drawn));
+          // This server knows its forks: one that begins at the last block begins there, and need not be looked for.
+          const number = metadata.ranges[0]!.start + 1;
+          const known = protocolStart(opened.state.tails, [{ network: NETWORK, number, hash: '' }]);
+          step = protocolStep(known, metadata);
         }
+        opened.state = step.state;
         for (const range of step.reorgs) await pipeline.reorg(range);
         if (step.load && batch !== null) await pipeline.append(batch, metadata.ranges);
         if (step.watermark !== null) await pipeline.watermark(step.watermark);
@@ -227,18 +226,18 @@ export const createPlayer = (
   };
 
   const play = async (step: Step, index: number): Promise<void> => {
-    const first = extend(step, index);
+    const messages = messagesOf(extend(step, index), step);
     if (step.loss !== null) {
       await pool.query(LOSSES[step.loss]);
       lost = true;
     }
     if (step.crash !== null) {
       run = null;
-      await feed(crashingPool(pool, step.crash), first, step).catch(refuseAllButCrashes);
+      await feed(crashingPool(pool, step.crash), messages).catch(refuseAllButCrashes);
       run = await open(pool);
       if (!lost) await verify();
     }
-    await feed(pool, first, step);
+    await feed(pool, messages);
     expect(loaded.length).toBe(chain.length);
   };
 

@@ -31,6 +31,9 @@ export const drawMischief = (dice: Dice): Mischief => ({
   bytes: dice(5) === 0 ? dice(30_000) : null,
 });
 
+/** Microbatches of a call among which the head moves: behind them the chain stands still, so that every call ends. */
+const MOVES_WITHIN = 20;
+
 /** A server of one chain, reached through a line that can break. */
 export interface SimulatedServer {
   readonly url: string;
@@ -72,21 +75,20 @@ export const serveChain = async (chain: ModelChain, dice: Dice): Promise<Simulat
     const size = dice(5) === 0 ? 1 + dice(3) : 4 + dice(60);
     const sent: BlockRange[] = [];
     let position = resume?.[chain.network] ?? null;
-    for (let count = 0; count < 200; count += 1) {
+    for (let count = 0; ; count += 1) {
       const start = chain.nextStart(position);
       if (start >= chain.blocks.length) return;
       const range = chain.range(start, Math.min(start + dice(size), chain.blocks.length - 1));
       const next = range.end + 1;
-      // The first of a fork stays the first: swapped with the next, it would tell of another fork. So does the first of all:
-      // that a chain begins later than it does is nothing a loader could find out.
-      const isFirst = position === null || start <= position.number;
+      // The first of a fork, or of all, stays the first: swapped, it would tell of another fork, or of a chain that begins later.
+      const isFirst = start <= (position?.number ?? 0);
       if (!isFirst && next < chain.blocks.length && oneIn(mischief.reorder)) {
         yield messagesOf(chain, chain.range(next, next), dice);
       }
       yield messagesOf(chain, range, dice);
       position = { number: range.end, hash: range.hash };
       sent.push(range);
-      if (oneIn(mischief.move)) move();
+      if (count < MOVES_WITHIN && oneIn(mischief.move)) move();
       const old = sent[sent.length - 1 - dice(Math.min(3, sent.length))]!;
       if (oneIn(mischief.repeat) && chain.blocks[old.end]?.hash === old.hash)
         yield messagesOf(chain, chain.range(old.start, old.end), dice);

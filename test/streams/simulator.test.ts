@@ -28,7 +28,7 @@ const playAll = async (url: string, seeds: readonly number[]) => {
   const waiting = [...seeds];
   const work = async (): Promise<void> => {
     for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
-      const { reorgs, failures } = await playHistory(pool, next).catch((thrown: unknown) => {
+      const { reorgs, failures } = await playHistory(pool, url, next).catch((thrown: unknown) => {
         waiting.length = 0;
         throw new Error(`history of seed ${next} failed: ${String(thrown)}`, { cause: thrown });
       });

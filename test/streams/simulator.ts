@@ -1,6 +1,7 @@
 /** One history of the simulator: a chain with forks, a server and a line that misbehave, a loader that dies, and what must come of it. */
 import { expect } from 'vitest';
 import { asWarehouseError } from '../../src/db/errors.ts';
+import { createPool } from '../../src/db/pool.ts';
 import type { Pool } from '../../src/db/query.ts';
 import { crashingPool } from '../balances/crash.ts';
 import { load, type Settings } from '../jobs/loading.ts';
@@ -41,7 +42,7 @@ const moveHead = (chain: ModelChain, dice: Dice): void => {
 };
 
 /** Plays the history of a seed, and asserts at its end that the tables are those of one clean pass over the final chain. */
-export const playHistory = async (pool: Pool, seed: number): Promise<Told> => {
+export const playHistory = async (pool: Pool, url: string, seed: number): Promise<Told> => {
   const dice = diceOf(seed);
   const stream = `simulated_${(histories += 1)}`;
   const chain = modelChain(stream, dice);
@@ -60,13 +61,15 @@ export const playHistory = async (pool: Pool, seed: number): Promise<Told> => {
       moveHead(chain, dice);
       server.play(drawMischief(dice));
       const crash = { at: 1 + dice(14), sent: dice(2) === 0 };
-      // The first connection holds the lock of the run; a loader that dies, dies in one of its transactions.
-      const crashing = dice(3) === 0 ? crashingPool(pool, crash, 1 + dice(4)) : null;
-      await run(crashing ?? pool).catch((thrown: unknown) => {
+      // The first connection holds the lock of the run; a loader that dies, dies in one of its transactions, and with
+      // connections of its own: what runs beside must not find its lock's session gone.
+      const own = dice(3) === 0 ? createPool(url) : null;
+      await run(own === null ? pool : crashingPool(own, crash, 1 + dice(4))).catch((thrown: unknown) => {
         told.failures += 1;
         const error = asWarehouseError(thrown);
         if (!['connection', 'protocol'].includes(error.kind)) throw thrown;
       });
+      await own?.end();
     }
     server.play(PEACE);
     await run(pool);
