@@ -77,7 +77,7 @@ describe('locks', () => {
       `select c.oid, c.relname as name from pg_class c join pg_namespace n on n.oid = c.relnamespace
         where n.nspname = 'strata' and c.relkind in ('r', 'p') and c.relname ~ '^${SET}(_2024_01_14.*)?$'`,
     );
-    const tables = new Map(rows.map(({ oid, name }) => [Number(oid), name]));
+    const tables = new Map(rows.map(({ oid, name }) => [oid, name]));
     const taken: Record<string, Record<string, string>> = {};
     try {
       for (const step of plan.steps) {

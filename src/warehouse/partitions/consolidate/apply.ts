@@ -10,7 +10,7 @@ import { abandon } from './abandon.ts';
 import { atOneSnapshot } from './copy.ts';
 import { keepPrediction, keepProof, readSwapped, stepOf } from './journal.ts';
 import { PATIENCE, runLocked, type Patience } from './ladder.ts';
-import { readObstacles, unmatchedIndexes, type Phase } from './plan.ts';
+import { readObstacles, readUnmatched, type Phase } from './plan.ts';
 import { prove } from './prove.ts';
 import { REPLAY_SETTINGS, replayAll, replayStatements } from './replay.ts';
 import { mark } from './statements.ts';
@@ -25,7 +25,7 @@ export type ConsolidateEvent =
 
 /** How to carry out a plan. */
 export interface ApplyOptions {
-  /** Stops behind the statement at hand; what is not swapped by then is cleaned up. */
+  /** Stops, cancelling the statement at hand; what is not swapped by then is cleaned up. */
   readonly signal?: AbortSignal;
   readonly onEvent?: (event: ConsolidateEvent) => void;
   readonly patience?: Patience;
@@ -167,7 +167,8 @@ export const settle = async (
   return { ...outcome, outcome: 'consolidated', error: null, ...(await readSwapped(pool, week)) };
 };
 
-const isLost = ({ aborted, reason }: AbortSignal): boolean =>
+/** Whether the lock that makes us the only maintainer is gone. */
+export const isLost = ({ aborted, reason }: AbortSignal): boolean =>
   aborted && reason instanceof WarehouseError && reason.kind === 'connection';
 
 /** Cleans up, or says what recovery will have to do. */
@@ -233,6 +234,7 @@ export const PHASES: Readonly<Record<Phase, Run>> = {
     const { pool, week, signal, patience } = work;
     await buildUnmatched(pool, week);
     await waitForSnapshots(pool, week, (patience ?? PATIENCE).snapshots_ms, signal);
+    await catchUp(work);
     await runLocked(pool, week.set, statements, {
       signal,
       settings: REPLAY_SETTINGS,
@@ -248,6 +250,5 @@ const catchUp = ({ pool, week, signal }: Work): Promise<number> =>
 
 /** An index that the parent got meanwhile would be built by ATTACH, with the root locked. */
 const buildUnmatched = async (pool: Pool, week: ConsolidationWeek): Promise<void> => {
-  const { rows } = await pool.query<{ statement: string }>(unmatchedIndexes(week));
-  for (const { statement } of rows) await pool.query(statement);
+  for (const statement of await readUnmatched(pool, week.root, week.stage)) await pool.query(statement);
 };

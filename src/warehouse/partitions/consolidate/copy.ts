@@ -10,10 +10,10 @@ export type HeapOrder = 'time' | 'key';
 
 /**
  * Length of the time slices of a heap in time order, hours. Inside a slice rows lie by key. Strict time order scatters an
- * account over as many pages as it has rows; by slices it takes as many as there are slices at most, no more than in a week
- * that was loaded in sorted batches, while BRIN still finds an hour within a twenty-first of the week.
+ * account over as many pages as it has rows; by slices it takes as many as there are slices at most, fewer than in a week
+ * that was loaded in sorted batches, while BRIN still finds an hour within a seventeenth of the week.
  */
-export const SLICE_HOURS = 8;
+const SLICE_HOURS = 10;
 
 /** Sessions that read or write at once, at most; the pool may allow fewer. */
 const SESSIONS_MAX = 4;

@@ -100,7 +100,7 @@ export const readSwapped = async (database: Pool | Client, week: ConsolidationWe
   return rows[0] ?? { rows: 0, bytes_before: 0, bytes_after: 0, root_locked_ms: 0 };
 };
 
-/** Asks the estimator what the week will save, where the database has one; see strata.estimate_week_saving. */
+/** Asks the estimator what the week will save, where the database has one: a share of its bytes. */
 export const keepPrediction = async (database: Pool | Client, week: ConsolidationWeek): Promise<void> => {
   const { rows } = await sql<{ known: boolean }>`
     select to_regprocedure('strata.estimate_week_saving(text,regclass)') is not null as known`.execute(

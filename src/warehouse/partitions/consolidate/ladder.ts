@@ -5,6 +5,7 @@
  * ring of waiters we are the one who lets go, never a user's transaction) and is followed by a pause for those who queued.
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import { queryUntil } from '../../../db/cancel.ts';
 import { sqlstateOf } from '../../../db/errors.ts';
 import { withClient } from '../../../db/pool.ts';
 import type { Client, Pool } from '../../../db/query.ts';
@@ -76,7 +77,7 @@ export const runLocked = async (
       'commit',
     ].join(';\n');
     try {
-      await withClient(pool, (client) => inOneGo(client, text));
+      await withClient(pool, (client) => inOneGo(client, text, signal));
       return attempt;
     } catch (thrown) {
       const again = TRY_AGAIN.has(sqlstateOf(thrown) ?? '') && !signal.aborted;
@@ -88,9 +89,9 @@ export const runLocked = async (
   }
 };
 
-const inOneGo = async (client: Client, text: string): Promise<void> => {
+const inOneGo = async (client: Client, text: string, signal: AbortSignal): Promise<void> => {
   try {
-    await client.query(text);
+    await queryUntil(client, text, signal);
   } catch (thrown) {
     await client.query('rollback').catch(() => undefined);
     throw thrown;

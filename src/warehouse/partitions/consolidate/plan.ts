@@ -1,7 +1,6 @@
 /** Plans consolidations: which weeks, by which steps, and why others are left alone. Reads only. */
 import { sql } from 'kysely';
 import { on, type Client, type Pool } from '../../../db/query.ts';
-import { literal } from '../../../db/quote.ts';
 import { basisOf, unknownSet, type LockMode, type Plan, type Step, type StepLock } from '../plan.ts';
 import { readWeeks, type WeekInfo } from '../weeks.ts';
 import { copyStatements } from './copy.ts';
@@ -123,7 +122,7 @@ export const readObstacles = async (
 };
 
 /** The statements that give the stage its keys and indexes. */
-export const readIndexStatements = async (
+const readIndexStatements = async (
   database: Pool | Client,
   source: string,
   target: string,
@@ -155,7 +154,7 @@ export type Phase = 'stage' | 'capture' | 'copy' | 'index' | 'freeze' | 'replay'
 /** The steps for one week. */
 export const weekSteps = (
   week: ConsolidationWeek,
-  size: Pick<WeekInfo, 'rows' | 'heap_bytes' | 'index_bytes' | 'total_bytes'>,
+  size: Pick<WeekInfo, 'rows' | 'heap_bytes' | 'index_bytes'>,
   indexes: readonly string[],
 ): readonly Step[] => {
   const { forward, stage, root, leafNames, heapOrder } = week;
@@ -244,6 +243,15 @@ export const weekSteps = (
   ];
 };
 
-/** The statement with which a step must begin its check that ATTACH will build nothing. */
-export const unmatchedIndexes = ({ root, stage }: Pick<ConsolidationWeek, 'root' | 'stage'>): string =>
-  `select statement from strata.unmatched_indexes(${literal(root)}, ${literal(stage)}) statement`;
+/** The statements for those indexes of source that target has not: none when ATTACH would build none. */
+export const readUnmatched = async (
+  database: Pool | Client,
+  source: string,
+  target: string,
+): Promise<readonly string[]> => {
+  const { rows } = await sql<{ statement: string }>`
+    select statement from strata.unmatched_indexes(${source}::regclass, ${target}::regclass) statement`.execute(
+    on(database),
+  );
+  return rows.map(({ statement }) => statement);
+};

@@ -9,8 +9,6 @@
  * ```
  */
 import type { Pool } from '../../../db/query.ts';
-import { sql } from 'kysely';
-import { on } from '../../../db/query.ts';
 import type { Step } from '../plan.ts';
 import { abandon } from './abandon.ts';
 import {
@@ -24,8 +22,8 @@ import {
 } from './apply.ts';
 import { dropLeftUndone } from './held.ts';
 import { readOpen, type OpenConsolidation } from './journal.ts';
-import { weekSteps } from './plan.ts';
-import { undoSteps, undoWeek } from './undo.ts';
+import { readUnmatched, weekSteps } from './plan.ts';
+import { readMissing, undoSteps, undoWeek } from './undo.ts';
 import { readWeek, type ConsolidationWeek } from './week.ts';
 
 /** Why a consolidation that was taken away failed, for the journal. */
@@ -50,7 +48,10 @@ export const recoverConsolidations = (
       const week = await readWeek(pool, set, one);
       weeks.push(
         one.step === 'undoing'
-          ? await undoWeek(pool, set, one, undoSteps(week, []), { ...options, signal })
+          ? await undoWeek(pool, set, one, undoSteps(week, await readMissing(pool, week)), {
+              ...options,
+              signal,
+            })
           : await resume(pool, one, week, { ...options, signal }),
       );
     }
@@ -70,16 +71,8 @@ const resume = async (
   }
   const work = { pool, week, signal, patience };
   return settle(work, onEvent, async () => {
-    const { rows } = await sql<{ statement: string }>`
-      select statement from strata.unmatched_indexes(${week.forward.source}::regclass, ${week.stage}::regclass) statement`.execute(
-      on(pool),
-    );
-    const size = { rows: null, heap_bytes: 0, index_bytes: 0, total_bytes: 0 };
-    const steps = weekSteps(
-      week,
-      size,
-      rows.map(({ statement }) => statement),
-    );
+    const size = { rows: null, heap_bytes: 0, index_bytes: 0 };
+    const steps = weekSteps(week, size, await readUnmatched(pool, week.forward.source, week.stage));
     await runSteps(work, PHASES, steps.filter(behindCopy), onEvent);
   });
 };

@@ -28,6 +28,17 @@ export const replayStatements = (spec: CopySpec, truncates: boolean): readonly s
   ];
 };
 
+/** Log rows that may be replayed under the swap's lock at most: a few tens of milliseconds. */
+const LOCKED_BACKLOG_MAX = 2_000;
+
+/** Lets the swap give up, to be tried again behind another round, when much was written while it waited for its locks. */
+export const refuseBacklog = ({ log }: Pick<CopySpec, 'log'>): string =>
+  `do $$ begin
+  if (select count(*) from (select from ${log} limit ${LOCKED_BACKLOG_MAX + 1}) backlog) > ${LOCKED_BACKLOG_MAX} then
+    raise exception 'too much is left to be replayed' using errcode = 'lock_not_available';
+  end if;
+end $$`;
+
 /** Settings of a session that copies or replays; a look-up per key, whatever the planner thinks of a log without statistics. */
 export const REPLAY_SETTINGS: readonly string[] = [
   'set local row_security = off',

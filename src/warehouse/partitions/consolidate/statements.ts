@@ -2,7 +2,7 @@
 import { identifier, literal } from '../../../db/quote.ts';
 import { gateLock } from '../plan.ts';
 import { captureObjects, captureTriggers, dropLog, endCapture, silence } from './capture.ts';
-import { replayStatements } from './replay.ts';
+import { refuseBacklog, replayStatements } from './replay.ts';
 import { HELD_SCHEMA, type ConsolidationWeek } from './week.ts';
 
 /** Journal steps; each is written in the transaction, or right behind the statement, that it names. */
@@ -20,8 +20,9 @@ export type JournalStep =
   | 'dropped'
   | 'failed';
 
-const ofWeek = ({ set, lower }: ConsolidationWeek): string =>
-  `set_name = ${literal(set)} and lower_bound = ${lower} and finished_at is null`;
+/** The open journal row of a week, as a condition. */
+const ofWeek = ({ set, lower }: ConsolidationWeek, alias = ''): string =>
+  `${alias}set_name = ${literal(set)} and ${alias}lower_bound = ${lower} and ${alias}finished_at is null`;
 
 /** Brings the journal row up to date. */
 export const mark = (week: ConsolidationWeek, step: JournalStep, more = ''): string =>
@@ -82,6 +83,7 @@ export const swapStatements = (week: ConsolidationWeek): readonly string[] => {
   return [
     `lock table only ${root}, ${onlyTables(week)} in access exclusive mode`,
     LOCKED_AT,
+    refuseBacklog(forward),
     ...replayStatements(forward, false),
     ...endCapture(forward),
     ...dropLog(forward),
@@ -100,7 +102,7 @@ export const swapStatements = (week: ConsolidationWeek): readonly string[] => {
     ...captureTriggers(backward),
     `insert into strata.held_partitions (set_name, lower_bound, upper_bound, reason, partition, partition_name, bytes, row_count, consolidation_id, detail, drop_after)
  select c.set_name, c.lower_bound, c.upper_bound, 'consolidated', c.week, c.week_name, c.bytes_before, c.row_count, c.consolidation_id, c.detail, clock_timestamp() + interval ${literal(week.hold)}
-   from strata.consolidations c where ${ofWeek(week)}`,
+   from strata.consolidations c where ${ofWeek(week, 'c.')}`,
     mark(
       week,
       'swapped',
@@ -115,6 +117,7 @@ export const swapBackStatements = (week: ConsolidationWeek): readonly string[] =
   return [
     `lock table only ${root}, only ${stage} in access exclusive mode`,
     LOCKED_AT,
+    refuseBacklog(backward),
     ...replayStatements(backward, true),
     ...endCapture(backward),
     ...dropLog(backward),
@@ -129,10 +132,10 @@ export const swapBackStatements = (week: ConsolidationWeek): readonly string[] =
     `alter table ${stage} set schema ${identifier(HELD_SCHEMA)}`,
     `alter table ${root} attach partition ${forward.source} for values from (${lower}) to (${upper})`,
     `update strata.held_partitions h set state = 'reattached', finished_at = clock_timestamp()
-  from strata.consolidations c where c.${ofWeek(week).replaceAll(' and ', ' and c.')} and h.consolidation_id = c.consolidation_id and h.finished_at is null`,
+  from strata.consolidations c where ${ofWeek(week, 'c.')} and h.consolidation_id = c.consolidation_id and h.finished_at is null`,
     `insert into strata.held_partitions (set_name, lower_bound, upper_bound, reason, partition, partition_name, bytes, row_count, consolidation_id, detail, drop_after)
  select c.set_name, c.lower_bound, c.upper_bound, 'undone', c.stage, c.stage_name, c.bytes_after, c.row_count, c.consolidation_id, c.detail, clock_timestamp()
-   from strata.consolidations c where ${ofWeek(week)}`,
+   from strata.consolidations c where ${ofWeek(week, 'c.')}`,
     mark(
       week,
       'undone',
@@ -182,6 +185,6 @@ export const dropHeldStatements = (
   ...dropLog(week.backward),
   `drop table ${week.backward.target}`,
   `update strata.held_partitions h set state = 'dropped', finished_at = clock_timestamp()
-  from strata.consolidations c where c.${ofWeek(week).replaceAll(' and ', ' and c.')} and h.consolidation_id = c.consolidation_id and h.finished_at is null`,
+  from strata.consolidations c where ${ofWeek(week, 'c.')} and h.consolidation_id = c.consolidation_id and h.finished_at is null`,
   mark(week, 'dropped', ', finished_at = clock_timestamp()'),
 ];

@@ -10,13 +10,14 @@ import { messageOf } from '../../../runtime/errors.ts';
 import { basisOf, refuseStale, type LockMode, type Plan, type Step, type StepLock } from '../plan.ts';
 import {
   asMaintainer,
+  isLost,
   runSteps,
   type ApplyOptions,
   type ConsolidatedWeek,
   type ConsolidateResult,
   type Run,
 } from './apply.ts';
-import { keepProof, noteError, readOpen, type OpenConsolidation } from './journal.ts';
+import { keepProof, noteError, readOpen, stepOf, type OpenConsolidation } from './journal.ts';
 import { PATIENCE, runLocked } from './ladder.ts';
 import { proofStatements, prove } from './prove.ts';
 import { REPLAY_SETTINGS, replayAll, replayStatements } from './replay.ts';
@@ -82,18 +83,30 @@ export const undoWeek = async (
   { signal, onEvent, patience }: ApplyOptions & { readonly signal: AbortSignal },
 ): Promise<ConsolidatedWeek> => {
   const week = await readWeek(pool, set, one);
-  const nothing = { rows: null, bytes_before: null, bytes_after: null, root_locked_ms: null };
+  const undone: ConsolidatedWeek = {
+    name: one.name,
+    week: week.start,
+    outcome: 'undone',
+    error: null,
+    rows: null,
+    bytes_before: null,
+    bytes_after: null,
+    root_locked_ms: null,
+  };
   try {
     await runSteps({ pool, week, signal, patience }, PHASES, steps, onEvent);
-    return { name: one.name, week: week.start, outcome: 'undone', error: null, ...nothing };
   } catch (thrown) {
+    if (isLost(signal)) throw thrown;
+    // With its journal row closed it is undone: recovery drops what could not be dropped.
+    if ((await stepOf(pool, week)) === null) return undone;
     const error = messageOf(thrown);
     // Nothing of it needs to be taken back: the old week is only nearer to the present than it was.
     await pool.query(mark(week, 'swapped'));
     await noteError(pool, week, error);
     onEvent?.({ kind: 'failed', set, week: week.start, error });
-    return { name: one.name, week: week.start, outcome: 'failed', error, ...nothing };
+    return { ...undone, outcome: 'failed', error };
   }
+  return undone;
 };
 
 /** Why a consolidation cannot be undone; null when it can. */
@@ -128,7 +141,7 @@ const readObstacle = async (
 };
 
 /** What the held week lacks for an attach that neither scans nor builds: the check of its bounds, new indexes. */
-const readMissing = async (pool: Pool, week: ConsolidationWeek): Promise<readonly string[]> => {
+export const readMissing = async (pool: Pool, week: ConsolidationWeek): Promise<readonly string[]> => {
   const held = week.backward.target;
   const bounds = `${week.name}_bounds`;
   const { rows } = await sql<{ statement: string }>`
@@ -209,10 +222,12 @@ const PHASES: Readonly<Record<Phase, Run>> = {
   },
   swap: async ({ pool, week, signal, patience }, statements) => {
     await waitForSnapshots(pool, week, (patience ?? PATIENCE).snapshots_ms, signal);
+    const catchUp = (): Promise<number> => replayAll(pool, replayStatements(week.backward, true), signal);
+    await catchUp();
     await runLocked(pool, week.set, statements, {
       signal,
       settings: REPLAY_SETTINGS,
-      between: () => replayAll(pool, replayStatements(week.backward, true), signal),
+      between: catchUp,
       ...(patience !== undefined && { patience }),
     });
   },
