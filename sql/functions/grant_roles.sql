@@ -36,7 +36,7 @@ begin
   grant usage on all sequences in schema strata to strata_loader, strata_maintainer;
   grant usage, create on schema strata, strata_held to strata_maintainer;
   grant insert, update, delete on strata.partition_sets, strata.account_balances_opening, strata.maintenance_runs,
-    strata.consolidations, strata.held_partitions to strata_maintainer;
+    strata.consolidations, strata.held_partitions, strata.adoptions to strata_maintainer;
 end
 $$;
 
