@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:7fad00aea3f19857c1d779609f800be5a4b3702b
+--! Hash: sha1:6dbb57c7c11b9c342ff518c52dcfffc559467297
 --! Message: warehouse
 
 -- Table DDL lives only here; functions and views live one per file under sql/ and are included below.
@@ -1169,6 +1169,10 @@ begin atomic
   union all
   select format('%s is filled by a subscription', me.name), 'Adopt it at the publisher, or take it out of the subscription.'
     from me where exists (select from pg_subscription_rel s where s.srrelid = source)
+  union all
+  select format('the publication %I would publish partitions under names that subscribers do not know', p.pubname),
+         format('ALTER PUBLICATION %I SET (publish_via_partition_root = true);', p.pubname)
+    from pg_publication_rel r join pg_publication p on p.oid = r.prpubid and not p.pubviaroot where r.prrelid = source
   union all
   select format('the replica identity of %s is an index', me.name), format('ALTER TABLE %s REPLICA IDENTITY FULL; or DEFAULT', me.name) from me where me.relreplident = 'i'
   union all

@@ -134,6 +134,10 @@ begin atomic
   select format('%s is filled by a subscription', me.name), 'Adopt it at the publisher, or take it out of the subscription.'
     from me where exists (select from pg_subscription_rel s where s.srrelid = source)
   union all
+  select format('the publication %I would publish partitions under names that subscribers do not know', p.pubname),
+         format('ALTER PUBLICATION %I SET (publish_via_partition_root = true);', p.pubname)
+    from pg_publication_rel r join pg_publication p on p.oid = r.prpubid and not p.pubviaroot where r.prrelid = source
+  union all
   select format('the replica identity of %s is an index', me.name), format('ALTER TABLE %s REPLICA IDENTITY FULL; or DEFAULT', me.name) from me where me.relreplident = 'i'
   union all
   select format('row level security hides rows of %s from %I', me.name, current_user), 'Run this as a role with BYPASSRLS.' from me where row_security_active(source)

@@ -9,14 +9,8 @@ import { planAdopt } from '../../src/warehouse/partitions/adopt/plan.ts';
 import { applyUndoAdopt, planUndoAdopt } from '../../src/warehouse/partitions/adopt/undo.ts';
 import { useDatabase } from '../database.ts';
 import { randomRuns, seed } from '../seed.ts';
-import {
-  ADOPT_BALANCES,
-  BALANCES,
-  BALANCES_SET,
-  expectNoAdoptionLeft,
-  fillBalances,
-  PRESENT,
-} from './adopt.ts';
+import { BALANCES, expectNoAdoptionLeft, fillBalances } from './adopt.ts';
+import { BALANCES_REQUEST, BALANCES_SET, PRESENT } from './adopt-settings.ts';
 import { QUICK } from './settings.ts';
 import { diceOf } from './writers.ts';
 
@@ -33,7 +27,7 @@ const AHEAD_MS = Date.parse('2024-04-10T00:00:00Z');
 interface Traffic {
   transactions: number;
   refused: Map<string, number>;
-  /** Longest statement while tables change places, milliseconds. */
+  /** Longest transaction of a writer while tables change places, milliseconds. */
   stalled_ms: number;
   swapping: boolean;
 }
@@ -67,7 +61,9 @@ const changeOf = (
     return {
       values: `${time}, 'rdx1' || md5('${account}')`,
       where: `"timestamp" = ${time} and account_address = 'rdx1' || md5('${account}') and activity_id = 'w'`,
-      ...{ time, account, turn: account * (HOURS + 1) + slot },
+      time,
+      account,
+      turn: account * (HOURS + 1) + slot,
     };
   };
   const one = key();
@@ -119,12 +115,10 @@ const runReader = async (traffic: Traffic, stop: AbortSignal): Promise<void> => 
   await client.connect();
   const sum = (table: string): string => `(select concat(count(*), ':', sum(usd_value)) from ${table})`;
   while (!stop.aborted) {
-    const { rows } = await timed(traffic, () =>
-      client.query<{ same: boolean; direct: string; seen: string; truth: string }>({
-        name: 'compare',
-        text: `select s.*, s.direct = s.truth and s.seen = s.truth as same from (select ${sum('public.account_balances')} as direct, ${sum('public.seen')} as seen, ${sum('public.truth')} as truth) s`,
-      }),
-    );
+    const { rows } = await client.query<{ same: boolean; direct: string; seen: string; truth: string }>({
+      name: 'compare',
+      text: `select s.*, s.direct = s.truth and s.seen = s.truth as same from (select ${sum('public.account_balances')} as direct, ${sum('public.seen')} as seen, ${sum('public.truth')} as truth) s`,
+    });
     if (rows[0]?.same !== true) throw new Error(`a reader saw ${JSON.stringify(rows[0])}`);
   }
   await client.end();
@@ -140,7 +134,7 @@ const maintain = async (pool: Pool, traffic: Traffic, stop: AbortSignal): Promis
   };
   const options = { patience: QUICK, onEvent };
   const adopt = async (): Promise<void> => {
-    await applyAdopt(pool, await planAdopt(pool, ADOPT_BALANCES, { now: PRESENT }), options);
+    await applyAdopt(pool, await planAdopt(pool, BALANCES_REQUEST, { now: PRESENT }), options);
   };
   await adopt();
   do {
@@ -164,7 +158,7 @@ it(
   async () => {
     const pool = createPool(database.url, { max: 8, applicationName: 'manager' });
     await pool.query(BALANCES);
-    await fillBalances(pool, 8000);
+    await fillBalances(pool, 4000);
     await pool.query(
       'create table public.truth (like public.account_balances including all); insert into public.truth table public.account_balances',
     );
@@ -195,7 +189,7 @@ it(
       `select string_agg((detail ->> 'locked_ms') || '/' || (detail ->> 'locked_back_ms'), ' ') as locked from strata.adoptions`,
     );
     console.info(
-      `truth: ${traffic.transactions} transactions, refused ${JSON.stringify(Object.fromEntries(traffic.refused))}, longest statement at an exchange ${traffic.stalled_ms.toFixed(0)} ms, locked ${rows[0]?.locked} ms, PGSTRATA_SEED=${seed()}`,
+      `truth: ${traffic.transactions} transactions, refused ${JSON.stringify(Object.fromEntries(traffic.refused))}, longest write at an exchange ${traffic.stalled_ms.toFixed(0)} ms, locked ${rows[0]?.locked} ms, PGSTRATA_SEED=${seed()}`,
     );
     await pool.end();
   },

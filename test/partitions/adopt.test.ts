@@ -7,14 +7,8 @@ import { planAdopt } from '../../src/warehouse/partitions/adopt/plan.ts';
 import { applyUndoAdopt, planUndoAdopt } from '../../src/warehouse/partitions/adopt/undo.ts';
 import { useDatabase } from '../database.ts';
 import { contents } from './consolidate.ts';
-import {
-  ADOPT_BALANCES,
-  BALANCES,
-  BALANCES_SET,
-  expectNoAdoptionLeft,
-  fillBalances,
-  PRESENT,
-} from './adopt.ts';
+import { BALANCES, expectNoAdoptionLeft, fillBalances } from './adopt.ts';
+import { BALANCES_REQUEST, BALANCES_SET, PRESENT } from './adopt-settings.ts';
 import { QUICK } from './settings.ts';
 
 const database = useDatabase();
@@ -24,7 +18,7 @@ it('makes weeks of a plain table, keeps every row, and undoes it with what was w
   await pool.query(BALANCES);
   await fillBalances(pool, 3000);
   const before = await contents(pool, 'public.account_balances');
-  const plan = await planAdopt(pool, ADOPT_BALANCES, { now: PRESENT });
+  const plan = await planAdopt(pool, { ...BALANCES_REQUEST, modulus: 4 }, { now: PRESENT });
   expect(plan.set).toBe(BALANCES_SET);
   const result = await applyAdopt(pool, plan, { patience: QUICK });
   expect(result).toMatchObject({ set: BALANCES_SET, rows: 3000 });
@@ -64,7 +58,7 @@ it('plans without changing anything', async () => {
   const everything = `select md5(string_agg(concat_ws(' ', c.oid, c.relname, c.relnamespace, c.relhastriggers), ',' order by c.oid)) as catalog,
       (select count(*) from pg_proc) as functions, (select count(*) from strata.adoptions) as journal from pg_class c`;
   const before = await pool.query(everything);
-  const plan = await planAdopt(pool, ADOPT_BALANCES, { now: PRESENT });
+  const plan = await planAdopt(pool, BALANCES_REQUEST, { now: PRESENT });
   expect((await pool.query(everything)).rows).toEqual(before.rows);
   expect(plan.steps.map(({ name }) => name.split(' ')[0])).toEqual([
     'stage',
@@ -100,6 +94,8 @@ it('keeps ids, grants, comments, defaults, policies, triggers, views, functions 
     grant usage on sequence public.events_code_seq to strata_reader;
     alter table public.events enable row level security;
     create policy everyone on public.events using (amount < 1000000) with check (amount >= 0);
+    create publication events_of for table public.events (id, "at", "Who", note) where (id > 0) with (publish = 'insert', publish_via_partition_root = true);
+    alter table public.events replica identity full;
     create table public.audit (what text);
     create function public.noted() returns trigger language plpgsql as $f$ begin insert into public.audit values (tg_op); return null; end $f$;
     create trigger noted after delete on public.events for each row execute function public.noted();
@@ -117,7 +113,9 @@ it('keeps ids, grants, comments, defaults, policies, triggers, views, functions 
       (select array_agg((polname, polcmd)::text) from pg_policy where polrelid = 'public.events'::regclass) as policies,
       (select relacl from pg_class where oid = 'public.events_code_seq'::regclass) as code_grants,
       (select reloptions from pg_class where oid = 'public.notes'::regclass) as options, (select relacl from pg_class where oid = 'public.big'::regclass) as view_grants,
-      pg_get_viewdef('public.notes'::regclass) as notes, (select n from public.many) as many, public.total() as total,
+      pg_get_viewdef('public.notes'::regclass) as notes,
+      (select array_agg((tablename, attnames, rowfilter)::text) from pg_publication_tables where pubname = 'events_of') as published,
+      (select relreplident from pg_class where oid = 'public.events'::regclass) as identity_of_replica, (select n from public.many) as many, public.total() as total,
       pg_get_serial_sequence('public.events', 'id') as serial, pg_get_serial_sequence('public.events', 'code') as identity,
       (select array_agg(column_default::text order by column_name) from information_schema.columns where table_name = 'events' and table_schema = 'public') as defaults`;
   const before = (await pool.query(state)).rows;

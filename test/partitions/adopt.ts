@@ -1,10 +1,7 @@
 /** Plain tables as users have them, ready to be adopted, and what an adoption must leave behind: nothing. */
 import { expect } from 'vitest';
 import type { Pool } from '../../src/db/query.ts';
-import type { AdoptRequest } from '../../src/warehouse/partitions/adopt/adoption.ts';
 
-/** The present of these tests: within the last week of the rows. */
-export const PRESENT = new Date('2024-02-07T12:00:00Z');
 const FIRST = '2024-01-15T00:00:00Z';
 
 /** Balances with a key of all that matters: nothing of it has to be extended. */
@@ -13,16 +10,6 @@ export const BALANCES = `create table public.account_balances (
   activity_id text not null, data jsonb not null,
   primary key (account_address, "timestamp", activity_id));
 create index account_balances_activity on public.account_balances (activity_id, "timestamp")`;
-
-/** How to adopt them. */
-export const ADOPT_BALANCES: AdoptRequest = {
-  table: 'public.account_balances',
-  time: 'timestamp',
-  hash: 'account_address',
-};
-
-/** The set they become: strata has one of the table's own name. */
-export const BALANCES_SET = 'public_account_balances';
 
 /** Fills it with so many rows over three and a half weeks. */
 export const fillBalances = async (pool: Pool, rows: number): Promise<void> => {

@@ -4,7 +4,7 @@ import { sql } from 'kysely';
 import { on, type Client, type Pool } from '../../../db/query.ts';
 import { identifier } from '../../../db/quote.ts';
 import { WarehouseError } from '../../../runtime/errors.ts';
-import { readColumns, type CopySpec } from '../consolidate/copy-spec.ts';
+import { readColumns, type CopyColumns, type CopySpec } from '../consolidate/copy-spec.ts';
 import { HELD_SCHEMA } from '../consolidate/week.ts';
 import { planKeys, type AdoptedIndex, type Obstacle } from './keys.ts';
 import { findTable, readIndexes, readSequences, type SequenceInfo, type TableName } from './table.ts';
@@ -52,8 +52,6 @@ export interface Adoption {
   /** The table, where it is afterwards. */
   readonly held: string;
   readonly keys: readonly string[];
-  readonly columns: readonly string[];
-  readonly contents: readonly string[];
   readonly indexes: readonly AdoptedIndex[];
   readonly sequences: readonly AdoptedSequence[];
   /** Table → partitioned table, before. */
@@ -81,6 +79,7 @@ export interface Dependent {
 }
 
 const HOLD = '7 days';
+const MODULUS = 4;
 const SET_NAME_BYTES_MAX = 39;
 
 /**
@@ -90,58 +89,35 @@ const SET_NAME_BYTES_MAX = 39;
  */
 export const draftAdoption = async (database: Pool | Client, request: AdoptRequest): Promise<Drafted> => {
   const table = await findTable(database, request.table);
-  const { time, hash, modulus = 4 } = request;
   const set = await chooseSet(database, table, request.set);
-  const at = (schema: string, name: string): string => `${identifier(schema)}.${identifier(name)}`;
-  const rootName = `${set}_adopting`;
-  const source = at(table.schema, table.table);
-  const root = at(table.schema, rootName);
-  const held = at(HELD_SCHEMA, table.table);
+  const names = nameAll(set, table);
   const keyPlan = planKeys(await readIndexes(database, table), {
-    ...{ qualified: source, root, prefix: rootName, schema: table.schema, table: table.table, time, hash },
+    qualified: names.source,
+    root: names.root,
+    prefix: names.rootName,
+    schema: table.schema,
+    table: table.table,
+    time: request.time,
+    hash: request.hash,
     key: request.key,
     relaxUnique: request.relaxUnique ?? false,
   });
-  const obstacles = await readObstacles(database, table.oid, time, hash);
-  const columns = await readColumns(database, source, keyPlan.key);
-  const sequences = (await readSequences(database, table)).map((sequence, place) => ({
-    ...sequence,
-    made: `${rootName}_seq_${place}`,
-  }));
-  const { rows } = await sql<{ fingerprint: string; fillfactor: number | null }>`
-    select strata.table_fingerprint(c.oid) as fingerprint,
-           (select o.option_value::int from pg_options_to_table(c.reloptions) o where o.option_name = 'fillfactor') as fillfactor
-      from pg_class c where c.oid = ${table.oid}::oid`.execute(on(database));
-  const log = (name: string): string => at(HELD_SCHEMA, `${set}_${name}`);
-  const adoption: Adoption = {
-    ...{
-      set,
-      schemaName: table.schema,
-      tableName: table.table,
-      rootName,
-      timeName: time,
-      hashName: hash,
-      modulus,
-    },
-    fillfactor: rows[0]?.fillfactor ?? null,
-    hold: HOLD,
-    schema: identifier(table.schema),
-    ...{ source, root, held, ...columns, indexes: keyPlan.indexes, sequences },
-    forward: { ...columns, source, parts: [source], target: root, log: log('adopt') },
-    backward: {
-      ...columns,
-      source,
-      parts: [source],
-      target: held,
-      log: log('adopted'),
-      trigger: 'strata_adopted',
-    },
-  };
+  const obstacles = await readObstacles(database, names.source, request.time, request.hash);
+  const { fingerprint, fillfactor } = await readState(database, table);
+  const adoption = describe(names, request, {
+    ...(await readColumns(database, names.source, keyPlan.key)),
+    indexes: keyPlan.indexes,
+    sequences: (await readSequences(database, table)).map((sequence, place) => ({
+      ...sequence,
+      made: `${names.rootName}_seq_${place}`,
+    })),
+    fillfactor,
+  });
   return {
     adoption,
     table,
-    fingerprint: rows[0]?.fingerprint ?? '',
-    dependents: await readDependents(database, source),
+    fingerprint,
+    dependents: await readDependents(database, names.source),
     notes: keyPlan.notes,
     obstacles: [
       ...obstacles,
@@ -155,6 +131,61 @@ export const draftAdoption = async (database: Pool | Client, request: AdoptReque
       ...(await readTakenNames(database, table.oid, adoption)),
     ],
   };
+};
+
+type Names = Pick<
+  Adoption,
+  'set' | 'schemaName' | 'tableName' | 'rootName' | 'schema' | 'source' | 'root' | 'held'
+>;
+
+const nameAll = (set: string, { schema, table }: TableName): Names => {
+  const rootName = `${set}_adopting`;
+  const at = (place: string, name: string): string => `${identifier(place)}.${identifier(name)}`;
+  return {
+    set,
+    schemaName: schema,
+    tableName: table,
+    rootName,
+    schema: identifier(schema),
+    source: at(schema, table),
+    root: at(schema, rootName),
+    held: at(HELD_SCHEMA, table),
+  };
+};
+
+const describe = (
+  names: Names,
+  { time, hash, modulus = MODULUS }: AdoptRequest,
+  parts: CopyColumns & Pick<Adoption, 'indexes' | 'sequences' | 'fillfactor'>,
+): Adoption => {
+  const { source, root, held, set } = names;
+  const { keys, columns, contents } = parts;
+  const both = { keys, columns, contents, source, parts: [source] };
+  const log = (name: string): string => `${identifier(HELD_SCHEMA)}.${identifier(`${set}_${name}`)}`;
+  return {
+    ...names,
+    keys,
+    indexes: parts.indexes,
+    sequences: parts.sequences,
+    fillfactor: parts.fillfactor,
+    timeName: time,
+    hashName: hash,
+    modulus,
+    hold: HOLD,
+    forward: { ...both, target: root, log: log('adopt') },
+    backward: { ...both, target: held, log: log('adopted'), trigger: 'strata_adopted' },
+  };
+};
+
+const readState = async (
+  database: Pool | Client,
+  { oid }: TableName,
+): Promise<{ readonly fingerprint: string; readonly fillfactor: number | null }> => {
+  const { rows } = await sql<{ fingerprint: string; fillfactor: number | null }>`
+    select strata.table_fingerprint(c.oid) as fingerprint,
+           (select o.option_value::int from pg_options_to_table(c.reloptions) o where o.option_name = 'fillfactor') as fillfactor
+      from pg_class c where c.oid = ${oid}::oid`.execute(on(database));
+  return rows[0] ?? { fingerprint: '', fillfactor: null };
 };
 
 /** Fingerprint of what an adoption rests on. */
@@ -186,12 +217,12 @@ const chooseSet = async (
 /** What the catalog says against it. */
 export const readObstacles = async (
   database: Pool | Client,
-  oid: number,
+  qualified: string,
   time: string,
   hash: string,
 ): Promise<readonly Obstacle[]> => {
   const { rows } = await sql<Obstacle>`
-    select obstacle, remedy from strata.adoption_obstacles(${oid}::oid::regclass, ${time}, ${hash})`.execute(
+    select obstacle, remedy from strata.adoption_obstacles(${qualified}::regclass, ${time}, ${hash})`.execute(
     on(database),
   );
   return rows;

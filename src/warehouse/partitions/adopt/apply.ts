@@ -12,11 +12,11 @@ import { REPLAY_SETTINGS, replayAll } from '../consolidate/replay.ts';
 import { waitForOlder } from '../consolidate/snapshots.ts';
 import type { Step } from '../plan.ts';
 import { abandon } from './abandon.ts';
-import { basisOfDraft, draftAdoption, type Adoption } from './adoption.ts';
+import { basisOfDraft, draftAdoption, readObstacles, type Adoption } from './adoption.ts';
 import { copiedAt, keepProof, readAdopted, stepOf, type AdoptedTable } from './journal.ts';
 import type { AdoptPlan, Phase } from './plan.ts';
 import { replayForward, SWAP_SETTINGS } from './statements.ts';
-import { makeLoggedWeeks } from './weeks.ts';
+import { makeMissingWeeks } from './weeks.ts';
 
 /** What happens meanwhile. */
 export interface AdoptEvent {
@@ -135,9 +135,13 @@ const PHASES: Readonly<Record<Phase, Run>> = {
     }
   },
   capture: (work, statements) => locked(work, statements),
-  copy: async ({ pool, signal }, statements) => {
+  copy: async (work, statements) => {
+    const { pool, adoption, signal } = work;
     const [copies, mark] = split(statements);
-    await atOneSnapshot(pool, copies, signal);
+    await withWeeks(work, adoption.source, async () => {
+      await pool.query(`truncate ${adoption.root}`);
+      await atOneSnapshot(pool, copies, signal);
+    });
     await pool.query(mark);
   },
   index: ({ pool, signal }, statements) =>
@@ -155,11 +159,24 @@ const PHASES: Readonly<Record<Phase, Run>> = {
   },
   swap: async (work, statements) => {
     const { pool, adoption, signal, patience } = work;
+    await refuseNewObstacles(pool, adoption);
     await waitForOlder(pool, copiedAt(adoption.set), (patience ?? PATIENCE).snapshots_ms, signal);
     const round = (): Promise<void> => catchUp(work, replayForward(adoption));
     await round();
     await locked(work, statements, { settings: [...REPLAY_SETTINGS, ...SWAP_SETTINGS], between: round });
   },
+};
+
+/** What is tied to the table since the plan and could not follow the exchange. */
+const refuseNewObstacles = async (
+  pool: Pool,
+  { source, tableName, timeName, hashName }: Adoption,
+): Promise<void> => {
+  const [found] = await readObstacles(pool, source, timeName, hashName);
+  if (found === undefined) return;
+  throw new WarehouseError('conflict', `${tableName} cannot be adopted any more: ${found.obstacle}`, {
+    remedy: found.remedy,
+  });
 };
 
 /** Runs statements under strong locks, by short waits. */
@@ -175,19 +192,27 @@ export const locked = (
     ...(patience !== undefined && { patience }),
   });
 
-/** Times that rows of a week that is not there may come between making weeks and a replay. */
+/** Times that rows of a week that is not there may come between making weeks and what needs them. */
 const WEEK_ATTEMPTS = 20;
 const NO_PARTITION = '23514';
 
-/** Replays until hardly anything is left, making the weeks that the rows need. */
-const catchUp = async ({ pool, adoption, signal }: Work, round: readonly string[]): Promise<void> => {
+/** Makes the weeks that rows of the table need, and again where writers were faster. */
+const withWeeks = async (
+  { pool, adoption }: Work,
+  table: string,
+  move: () => Promise<unknown>,
+): Promise<void> => {
   for (let attempt = 1; ; attempt++) {
-    await makeLoggedWeeks(pool, adoption);
+    await makeMissingWeeks(pool, adoption, table);
     try {
-      await replayAll(pool, round, signal);
+      await move();
       return;
     } catch (thrown) {
       if (sqlstateOf(thrown) !== NO_PARTITION || attempt === WEEK_ATTEMPTS) throw thrown;
     }
   }
 };
+
+/** Replays until hardly anything is left. */
+const catchUp = (work: Work, round: readonly string[]): Promise<void> =>
+  withWeeks(work, work.adoption.forward.log, () => replayAll(work.pool, round, work.signal));

@@ -51,7 +51,11 @@ export const planAdopt = async (
   refuseObstacles(request.table, infinite(adoption, weeks));
   const size = await readSize(pool, table);
   const extent: Extent = {
-    ...{ rows: size.rows, bytes: size.heap_bytes, pages: size.pages, runs: weeks.runs, count: weeks.count },
+    rows: size.rows,
+    bytes: size.heap_bytes,
+    pages: size.pages,
+    runs: weeks.runs,
+    count: weeks.count,
     indexes: adoption.indexes.flatMap(({ statements }) => statements),
   };
   return {
@@ -198,7 +202,7 @@ export const adoptSteps = (
       [...copyInto(adoption, pages), mark(adoption, 'copying', COPIED_AT)],
       lock('ACCESS SHARE', 'step'),
       { rows, bytes },
-      'Copies all rows at one snapshot that is younger than the capture, in the order of week, account and key, into partitions without indexes.',
+      'Copies all rows at one snapshot that is younger than the capture, in the order of week, account and key, into partitions without indexes. Weeks that are missing by then are made first.',
     ),
     step(
       'index',

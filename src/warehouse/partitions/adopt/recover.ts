@@ -64,7 +64,8 @@ const recover = async (
   open: OpenAdoption,
   onEvent: AdoptOptions['onEvent'],
 ): Promise<RecoveredAdoption> => {
-  const { set, source: table } = open.adoption;
+  const { set, schemaName, tableName } = open.adoption;
+  const table = `${schemaName}.${tableName}`;
   try {
     const outcome = await goOn(work, open, onEvent);
     return { set, table, outcome, error: outcome === 'taken away' ? BROKEN_OFF : null };

@@ -132,7 +132,6 @@ export interface TableSize {
   readonly bytes: number;
   readonly heap_bytes: number;
   readonly pages: number;
-  readonly fillfactor: number | null;
   /** Storage parameters that partitions do not take over. */
   readonly parameters: readonly string[];
 }
@@ -142,7 +141,6 @@ export const readSize = async (database: Pool | Client, { oid }: TableName): Pro
   const { rows } = await sql<TableSize>`
     select case when c.reltuples >= 0 then c.reltuples::bigint end as rows, pg_total_relation_size(c.oid) as bytes,
            pg_relation_size(c.oid) as heap_bytes, pg_relation_size(c.oid) / current_setting('block_size')::int as pages,
-           (select o.option_value::int from pg_options_to_table(c.reloptions) o where o.option_name = 'fillfactor') as fillfactor,
            array(select format('%s=%s', o.option_name, o.option_value) from pg_options_to_table(c.reloptions) o
                   where o.option_name <> 'fillfactor') as parameters
       from pg_class c where c.oid = ${oid}::oid`.execute(on(database));

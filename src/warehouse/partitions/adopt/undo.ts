@@ -12,6 +12,7 @@ import { basisOf, refuseStale, type Plan, type Step, type StepLock } from '../pl
 import { readDependents, type Adoption, type Dependent } from './adoption.ts';
 import { inTransaction, locked, runSteps, type AdoptOptions, type Run, type Work } from './apply.ts';
 import { copiedAt, keepProof, noteFailure, readOpenAdoptions, stepOf, type OpenAdoption } from './journal.ts';
+import { findTable } from './table.ts';
 import {
   COPIED_AT,
   dropUndone,
@@ -70,12 +71,29 @@ export const applyUndoAdopt = (pool: Pool, plan: Plan, options: AdoptOptions = {
     return undo({ pool, adoption, signal, patience: options.patience }, plan.steps, options.onEvent);
   });
 
+/**
+ * The set that a table was made, by the table's name.
+ *
+ * @throws WarehouseError `usage` when there is no such table, `conflict` when its adoption cannot be undone any more
+ */
+export const adoptedSet = async (pool: Pool, name: string): Promise<string> => {
+  const { schema, table } = await findTable(pool, name);
+  const found = (await readOpenAdoptions(pool)).find(
+    ({ adoption }) => adoption.schemaName === schema && adoption.tableName === table,
+  );
+  if (found !== undefined) return found.adoption.set;
+  throw notUndoable(`${schema}.${table}`);
+};
+
+const notUndoable = (what: string): WarehouseError =>
+  new WarehouseError('conflict', `there is no adoption of ${what} that could be undone`, {
+    remedy: 'It was never adopted, or the plain table is not held any more.',
+  });
+
 const findOpen = async (pool: Pool, set: string): Promise<OpenAdoption> => {
   const found = (await readOpenAdoptions(pool)).find(({ adoption }) => adoption.set === set);
   if (found !== undefined) return found;
-  throw new WarehouseError('conflict', `there is no adoption of ${set} that could be undone`, {
-    remedy: 'It was never adopted, or the plain table is not held any more.',
-  });
+  throw notUndoable(set);
 };
 
 /** Runs the steps; a failure before the exchange leaves everything as it was. */
@@ -94,7 +112,7 @@ export const undo = async (
     if (step === 'undoing') await noteFailure(pool, adoption.set, messageOf(thrown), 'swapped');
     if (step === 'undoing' || step === 'swapped') throw thrown;
   }
-  return { set: adoption.set, table: adoption.source };
+  return { set: adoption.set, table: `${adoption.schemaName}.${adoption.tableName}` };
 };
 
 /** Why it cannot be undone. */
@@ -137,13 +155,13 @@ export const undoSteps = (adoption: Adoption, dependents: readonly Dependent[]):
     locks: readonly StepLock[],
     why: string,
   ): Step => ({
-    ...{
-      name: `${phase} ${phase === 'drop' ? rootName : adoption.tableName}`,
-      week: null,
-      sql: statements,
-      locks,
-    },
-    ...{ rows: null, bytes: null, why },
+    name: `${phase} ${phase === 'drop' ? rootName : adoption.tableName}`,
+    week: null,
+    sql: statements,
+    locks,
+    rows: null,
+    bytes: null,
+    why,
   });
   const reads = [lock(source, 'ACCESS SHARE')];
   return [

@@ -119,14 +119,14 @@ end $$`,
   `update strata.partition_sets set leaf_fillfactor = ${fillfactor ?? 'null'}, hold = ${literal(hold)} where set_name = ${literal(set)}`,
 ];
 
-/** Weeks in the log that the partitioned table has not, as a query; they have the names that strata.create_week gives them. */
-const missingWeeks = ({ set, schemaName, timeName, forward }: Adoption): string =>
-  `select w.week from (select distinct strata.week_start(l.${identifier(timeName)}) as week from ${forward.log} l) w
+/** Weeks of the rows of a table, or of the log, that the partitioned table has not; they have the names that strata.create_week gives them. */
+const missingWeeks = ({ set, schemaName, timeName }: Adoption, table: string): string =>
+  `select w.week from (select distinct strata.week_start(r.${identifier(timeName)}) as week from ${table} r) w
     where to_regclass(format('%I.%I', ${literal(schemaName)}::text, strata.week_name(${literal(set)}, w.week))) is null`;
 
-/** Makes the weeks of rows that were written meanwhile. */
-export const makeLoggedWeeks = async (pool: Pool, adoption: Adoption): Promise<void> => {
-  const { rows } = await sql<{ week: Date }>`${sql.raw(missingWeeks(adoption))}`.execute(on(pool));
+/** Makes the weeks that rows of the table, or of the log, lie in by now. */
+export const makeMissingWeeks = async (pool: Pool, adoption: Adoption, table: string): Promise<void> => {
+  const { rows } = await sql<{ week: Date }>`${sql.raw(missingWeeks(adoption, table))}`.execute(on(pool));
   const weeks = runs(rows.map(({ week }) => weekOf(instantOf(week))));
   for (const statements of weekTransactions(adoption, weeks)) {
     await withTransaction(pool, async (client) => {
@@ -138,7 +138,7 @@ export const makeLoggedWeeks = async (pool: Pool, adoption: Adoption): Promise<v
 /** Lets the swap give up, to be tried again, when a row that was written meanwhile has no week. */
 export const refuseMissingWeeks = (adoption: Adoption): string =>
   `do $$ begin
-  if exists (${missingWeeks(adoption)}) then
+  if exists (${missingWeeks(adoption, adoption.forward.log)}) then
     raise exception 'a week is missing' using errcode = 'lock_not_available';
   end if;
 end $$`;
