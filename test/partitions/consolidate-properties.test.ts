@@ -156,7 +156,7 @@ it('packs the heap and the b-trees, and lays rows in the order of the set', asyn
   const { pool } = database;
   for (const [order, monotone] of [
     ['key', 'account_address'],
-    ['time', `date_bin('8 hours', "timestamp", '2024-01-14')`],
+    ['time', `date_bin('10 hours', "timestamp", '2024-01-14')`],
   ] as const) {
     await pool.query(`update strata.partition_sets set heap_order = $1 where set_name = $2`, [order, SET]);
     const { weeks } = await applyConsolidate(pool, await planConsolidate(pool, SET, { now: NOW }), {
