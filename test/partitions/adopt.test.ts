@@ -5,6 +5,12 @@ import { applyAdopt } from '../../src/warehouse/partitions/adopt/apply.ts';
 import { applyDropAdopted, planDropAdopted } from '../../src/warehouse/partitions/adopt/held.ts';
 import { planAdopt } from '../../src/warehouse/partitions/adopt/plan.ts';
 import { applyUndoAdopt, planUndoAdopt } from '../../src/warehouse/partitions/adopt/undo.ts';
+import { applyConsolidate } from '../../src/warehouse/partitions/consolidate/apply.ts';
+import { planConsolidate } from '../../src/warehouse/partitions/consolidate/plan.ts';
+import {
+  applyUndoConsolidation,
+  planUndoConsolidation,
+} from '../../src/warehouse/partitions/consolidate/undo.ts';
 import { useDatabase } from '../database.ts';
 import { contents } from './consolidate.ts';
 import { BALANCES, expectNoAdoptionLeft, fillBalances } from './adopt.ts';
@@ -76,6 +82,37 @@ it('plans without changing anything', async () => {
     kind: 'conflict',
     detail: { remedy: 'Plan again and look at what is different; nothing was done.' },
   });
+  await expectNoAdoptionLeft(pool);
+  await pool.query('drop table public.account_balances');
+});
+
+it('consolidates weeks of what was adopted, and undoes both, one after the other', async () => {
+  const { pool } = database;
+  await pool.query(BALANCES);
+  await fillBalances(pool, 2000);
+  await applyAdopt(pool, await planAdopt(pool, BALANCES_REQUEST, { now: PRESENT }), { patience: QUICK });
+  await pool.query(`update strata.partition_sets set consolidate_after = '2 weeks' where set_name = $1`, [
+    BALANCES_SET,
+  ]);
+  const done = await applyConsolidate(pool, await planConsolidate(pool, BALANCES_SET, { now: PRESENT }), {
+    patience: QUICK,
+  });
+  expect(done.weeks.map(({ error, outcome }) => error ?? outcome)).toEqual(['consolidated']);
+  await pool.query(
+    `update public.account_balances set usd_value = usd_value + 1 where "timestamp" < '2024-01-24'`,
+  );
+  await pool.query(`delete from public.account_balances where usd_value between 100 and 300`);
+  const late = await contents(pool, 'public.account_balances');
+  await expect(planUndoAdopt(pool, BALANCES_SET)).rejects.toMatchObject({
+    detail: { remedy: 'Undo the consolidations first, or wait until they are dropped.' },
+  });
+  const undone = await applyUndoConsolidation(pool, await planUndoConsolidation(pool, BALANCES_SET), {
+    patience: QUICK,
+  });
+  expect(undone.weeks.map(({ error, outcome }) => error ?? outcome)).toEqual(['undone']);
+  expect(await contents(pool, 'public.account_balances')).toBe(late);
+  await applyUndoAdopt(pool, await planUndoAdopt(pool, BALANCES_SET), { patience: QUICK });
+  expect(await contents(pool, 'public.account_balances')).toBe(late);
   await expectNoAdoptionLeft(pool);
   await pool.query('drop table public.account_balances');
 });
