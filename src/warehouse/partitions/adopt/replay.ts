@@ -2,6 +2,7 @@
 import { literal } from '../../../db/quote.ts';
 import type { CopySpec } from '../consolidate/copy-spec.ts';
 import { replayStatements } from '../consolidate/replay.ts';
+import { weekOfRow } from './weeks.ts';
 
 /** From so many weeks on a single statement over all of them is cheaper. */
 const WEEKS_APART_MAX = 12;
@@ -23,7 +24,7 @@ export const replayByWeek = (spec: CopySpec, time: string, truncates: boolean): 
 #variable_conflict use_column
 declare
   week  timestamptz;
-  weeks timestamptz[] := (select array_agg(distinct strata.week_start(l.${time})) from ${log} l where l.${time} is not null);
+  weeks timestamptz[] := (select array_agg(distinct ${weekOfRow(`l.${time}`)}) from ${log} l where l.${time} is not null);
 begin
   if cardinality(weeks) > ${WEEKS_APART_MAX} then
     ${remove};

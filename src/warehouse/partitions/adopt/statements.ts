@@ -6,7 +6,7 @@ import { refuseBacklog } from '../consolidate/replay.ts';
 import { HELD_SCHEMA } from '../consolidate/week.ts';
 import type { Adoption, AdoptedSequence, Dependent } from './adoption.ts';
 import { replayByWeek } from './replay.ts';
-import { refuseMissingWeeks, register } from './weeks.ts';
+import { refuseMissingWeeks, register, weekOfRow } from './weeks.ts';
 
 /** Journal steps; each is written in the transaction, or right behind the statement, that it names. */
 export type JournalStep =
@@ -89,7 +89,7 @@ export const copyInto = ({ forward, timeName, hashName }: Adoption, pages: numbe
     ];
     return bounds.length === 0 ? forward.source : `${forward.source} where ${bounds.join(' and ')}`;
   });
-  const order = [`strata.week_start(${identifier(timeName)})`, identifier(hashName), ...forward.keys];
+  const order = [weekOfRow(identifier(timeName)), identifier(hashName), ...forward.keys];
   return copyStatements(
     { ...forward, parts, keys: [...new Set(order)] },
     { heap: 'key', timeColumn: identifier(timeName), lower: '' },

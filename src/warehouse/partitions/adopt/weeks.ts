@@ -27,6 +27,13 @@ const WINDOW_AHEAD_MS = 7 * 86_400_000;
 /** Weeks of one transaction, so that its locks fit a lock table of the default size. */
 const WEEKS_PER_TRANSACTION = 26;
 
+/**
+ * The start of the week of each of many rows. strata.week_start is a call per row, ten times as slow; and date_bin is exact
+ * only behind its origin, so that is a Sunday before any.
+ */
+export const weekOfRow = (time: string): string =>
+  `date_bin(interval '168 hours', ${time}, timestamptz '0001-01-07 00:00:00+00')`;
+
 /** More than twenty years are a mistake in the data. */
 const WEEKS_MAX = 1100;
 
@@ -46,7 +53,7 @@ export const readWeekPlan = async (
     async (client) => {
       await client.query('set local row_security = off');
       const { rows } = await client.query<{ week: Date | null; rows: number }>(
-        `select case when isfinite(${time}) then strata.week_start(${time}) end as week, count(*) as rows from ${source} group by 1`,
+        `select case when isfinite(${time}) then ${weekOfRow(time)} end as week, count(*) as rows from ${source} group by 1`,
       );
       return rows;
     },
@@ -121,8 +128,9 @@ end $$`,
 
 /** Weeks of the rows of a table, or of the log, that the partitioned table has not; they have the names that strata.create_week gives them. */
 const missingWeeks = ({ set, schemaName, timeName }: Adoption, table: string): string =>
-  `select w.week from (select distinct strata.week_start(r.${identifier(timeName)}) as week from ${table} r) w
-    where to_regclass(format('%I.%I', ${literal(schemaName)}::text, strata.week_name(${literal(set)}, w.week))) is null`;
+  // Materialized, or the name of its week would be worked out for every row.
+  `with w as materialized (select distinct ${weekOfRow(`r.${identifier(timeName)}`)} as week from ${table} r)
+  select w.week from w where to_regclass(format('%I.%I', ${literal(schemaName)}::text, strata.week_name(${literal(set)}, w.week))) is null`;
 
 /** Makes the weeks that rows of the table, or of the log, lie in by now. */
 export const makeMissingWeeks = async (pool: Pool, adoption: Adoption, table: string): Promise<void> => {
