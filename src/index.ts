@@ -120,6 +120,11 @@ export {
 } from './warehouse/partitions/consolidate/apply.ts';
 export { applyUndoConsolidation, planUndoConsolidation } from './warehouse/partitions/consolidate/undo.ts';
 export { recoverConsolidations } from './warehouse/partitions/consolidate/recover.ts';
+export { type AdoptRequest } from './warehouse/partitions/adopt/adoption.ts';
+export { planAdopt, type AdoptPlan } from './warehouse/partitions/adopt/plan.ts';
+export { adoptedSet, applyUndoAdopt, planUndoAdopt } from './warehouse/partitions/adopt/undo.ts';
+export { recoverAdoptions, type RecoveredAdoption } from './warehouse/partitions/adopt/recover.ts';
+export { applyAdopt, type AdoptOptions, type AdoptResult } from './warehouse/partitions/adopt/apply.ts';
 export { watchSets } from './warehouse/partitions/watch.ts';
 export { type Alert } from './warehouse/partitions/alerts.ts';
 export { foldStream, type FoldOptions, type FoldResult } from './jobs/fold.ts';

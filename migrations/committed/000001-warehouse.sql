@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:c15c7aa095dbbccfbe605a6f28ee6126a8fbffb6
+--! Hash: sha1:a807d5c2728343430eb13b9c90ac067f17b057d0
 --! Message: warehouse
 
 -- Table DDL lives only here; functions and views live one per file under sql/ and are included below.
@@ -380,6 +380,33 @@ create table strata.label_views (
 comment on table strata.label_views is 'Views that join a label table to another: how to make them anew when a reload changes the label''s columns';
 comment on column strata.label_views.columns is 'Names of the label''s columns in the view; null for all of them';
 
+create table strata.adoptions (
+  adoption_id  bigint generated always as identity primary key,
+  set_name     text not null,
+  source       oid not null,
+  root         oid,
+  step         text not null check (step in
+    ('planned', 'capturing', 'copying', 'indexing', 'arming', 'replaying', 'verified', 'swapped', 'undoing', 'undone', 'dropped', 'failed')),
+  adoption     jsonb not null,
+  row_count    bigint,
+  bytes_before bigint,
+  bytes_after  bigint,
+  proof        jsonb,
+  detail       jsonb not null default '{}',
+  error        text,
+  started_at   timestamptz not null default clock_timestamp(),
+  updated_at   timestamptz not null default clock_timestamp(),
+  swapped_at   timestamptz,
+  drop_after   timestamptz,
+  finished_at  timestamptz
+);
+create unique index adoptions_one_at_a_time on strata.adoptions (set_name) where finished_at is null;
+comment on table strata.adoptions is 'Journal: one row per table that was made a managed set, brought up to date at each step; a crash resumes or undoes from it';
+comment on column strata.adoptions.source is 'The plain table; in schema strata_held from swapped on, until drop_after';
+comment on column strata.adoptions.step is 'The last step that is committed';
+comment on column strata.adoptions.adoption is 'Every name and statement that undoing or resuming needs';
+comment on column strata.adoptions.proof is 'Row count and order-independent hash of both sides at one snapshot';
+
 create schema if not exists strata_held;
 comment on schema strata_held is 'Weeks that maintenance took out of their set and has not dropped yet; see strata.held_partitions';
 
@@ -708,6 +735,7 @@ declare
   upper_bound timestamptz := lower_bound + interval '168 hours';
   storage     text;
   leaf        record;
+  part        text;
 begin
   select * into strict s from strata.partition_sets p where p.set_name = create_week.set_name;
   select n.nspname, c.relname into strict schema_name, root
@@ -716,7 +744,7 @@ begin
   -- CREATE … PARTITION OF would lock the root ACCESS EXCLUSIVE. Built apart with a CHECK that equals its bounds, the week is
   -- attached under SHARE UPDATE EXCLUSIVE and without a scan.
   execute format(
-    'create table %1$I.%2$I (like %1$I.%3$I including all, constraint %4$I check (%5$I >= %6$L and %5$I < %7$L)) partition by %8$s (%9$I)',
+    'create table %1$I.%2$I (like %1$I.%3$I including all excluding identity, constraint %4$I check (%5$I >= %6$L and %5$I < %7$L)) partition by %8$s (%9$I)',
     schema_name, week, root, week || '_bounds', s.time_column, lower_bound, upper_bound, s.layout, s.hash_column);
   storage := case when s.leaf_fillfactor is null then '' else format(' with (fillfactor = %s)', s.leaf_fillfactor) end;
   for leaf in
@@ -729,6 +757,13 @@ begin
     select 'default', 'default' where s.layout = 'list'
   loop
     execute format('create table %1$I.%2$I partition of %1$I.%3$I %4$s%5$s', schema_name, week || '_' || leaf.name, week, leaf.bound, storage);
+  end loop;
+  -- Whoever owns the root can alter it only if the partitions are theirs, too.
+  for part in
+    select format('%I.%I', schema_name, p.relname) from pg_class p join pg_class r on r.oid = s.parent and r.relowner <> p.relowner
+     where p.oid in (select t.relid from pg_partition_tree(format('%I.%I', schema_name, week)::regclass) t)
+  loop
+    execute format('alter table %s owner to %I', part, (select pg_get_userbyid(r.relowner) from pg_class r where r.oid = s.parent));
   end loop;
   execute format('alter table %1$I.%2$I attach partition %1$I.%3$I for values from (%4$L) to (%5$L)',
     schema_name, root, week, lower_bound, upper_bound);
@@ -2371,6 +2406,7 @@ begin
       from (select o.option_name, o.option_value
               from pg_class c cross join lateral pg_options_to_table(c.reloptions) o
              where c.oid = any (leaves) and o.option_name not in ('fillfactor', 'autovacuum_enabled')
+               and (select t.relkind from pg_class t where t.oid = target) = 'r'
              group by 1, 2 having count(*) = cardinality(leaves)) agreed
     having count(*) > 0
     union all
@@ -2412,16 +2448,16 @@ begin
     select 1 as place, overlay(t.definition placing ' ON ' || target || ' '
              from position(' ON ' || whole || ' ' in t.definition) for length(' ON ' || whole || ' '))
       from (select g.oid, pg_get_triggerdef(g.oid) as definition from pg_trigger g
-             where g.tgrelid = source and not g.tgisinternal and g.tgparentid = 0) t
+             where g.tgrelid = source and not g.tgisinternal and g.tgparentid = 0 and g.tgname <> 'strata_adopted') t
     union all
     select 2, format('alter table %s %s trigger %I', target,
              case g.tgenabled when 'A' then 'enable always' when 'R' then 'enable replica' else 'disable' end, g.tgname)
       from pg_trigger g
-     where g.tgrelid = source and not g.tgisinternal and g.tgparentid = 0 and g.tgenabled <> 'O'
+     where g.tgrelid = source and not g.tgisinternal and g.tgparentid = 0 and g.tgname <> 'strata_adopted' and g.tgenabled <> 'O'
     union all
     select 3, format('drop trigger %I on %s', g.tgname, source)
       from pg_trigger g
-     where g.tgrelid = source and not g.tgisinternal and g.tgparentid = 0
+     where g.tgrelid = source and not g.tgisinternal and g.tgparentid = 0 and g.tgname <> 'strata_adopted'
     union all
     select 4, format('alter publication %I add table %s%s%s', p.pubname, receiver, m.columns, m.condition)
       from pg_publication p
@@ -2561,6 +2597,239 @@ end;
 comment on function strata.consolidation_obstacles(regclass) is
   'Why a week cannot be consolidated now, each with what to do; no row when nothing stands in the way.';
 --! EndIncluded functions/consolidation_obstacles.sql
+--! Included functions/table_fingerprint.sql
+create or replace function strata.table_fingerprint(source regclass) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+begin atomic
+  select md5(jsonb_build_object(
+    'columns', (select jsonb_agg(jsonb_build_array(a.attname, a.atttypid::oid, a.atttypmod, a.attcollation::oid, a.attnotnull, a.attgenerated, a.attidentity,
+                                                   a.attacl::text, pg_get_expr(d.adbin, d.adrelid)) order by a.attnum)
+                  from pg_attribute a left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+                 where a.attrelid = source and a.attnum > 0 and not a.attisdropped),
+    'constraints', (select jsonb_agg(jsonb_build_array(k.conname, pg_get_constraintdef(k.oid)) order by k.conname)
+                      from pg_constraint k where k.conrelid = source),
+    'indexes', (select jsonb_agg(pg_get_indexdef(i.indexrelid) order by i.indexrelid) from pg_index i where i.indrelid = source),
+    'triggers', (select jsonb_agg(jsonb_build_array(pg_get_triggerdef(g.oid), g.tgenabled) order by g.tgname)
+                   from pg_trigger g where g.tgrelid = source and not g.tgisinternal and g.tgname not like 'strata\_%'),
+    'policies', (select jsonb_agg(jsonb_build_array(p.polname, p.polcmd, p.polpermissive, p.polroles::text,
+                                                    pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)) order by p.polname)
+                   from pg_policy p where p.polrelid = source),
+    'table', jsonb_build_array(source::oid, c.relname, c.relnamespace::oid, c.relkind, c.relowner::oid, c.relacl::text, c.relrowsecurity,
+                               c.relforcerowsecurity, c.relreplident, c.relhasrules, c.reloptions)
+  )::text)
+    from pg_class c where c.oid = source;
+end;
+
+comment on function strata.table_fingerprint(regclass) is
+  'What a table is, but for its rows and the triggers of maintenance, as one value: equal as long as nobody has altered it.';
+--! EndIncluded functions/table_fingerprint.sql
+--! Included functions/adoption_dependents.sql
+create or replace function strata.adoption_dependents(source regclass)
+returns table (kind text, name text, locking text, statement text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+begin atomic
+  with readers as (
+    select distinct d.classid, d.objid from pg_depend d
+     where d.refclassid = 'pg_class'::regclass and d.refobjid = source and d.classid in ('pg_rewrite'::regclass, 'pg_proc'::regclass)
+  )
+  select s.kind, s.name, s.locking, s.statement from (
+    select 1 as place, 'view' as kind, format('%I.%I', n.nspname, v.relname) as name,
+           -- Locks the view alone; LOCK TABLE would lock every table it reads.
+           format('alter view %I.%I owner to %I', n.nspname, v.relname, pg_get_userbyid(v.relowner)) as locking,
+           format('create or replace view %I.%I%s as %s', n.nspname, v.relname,
+             ' with (' || (select string_agg(format('%I = %L', o.option_name, o.option_value), ', ') from pg_options_to_table(v.reloptions) o) || ')',
+             pg_get_viewdef(v.oid)) as statement
+      from readers r
+      join pg_rewrite w on r.classid = 'pg_rewrite'::regclass and w.oid = r.objid and w.ev_type = '1'
+      join pg_class v on v.oid = w.ev_class and v.relkind = 'v'
+      join pg_namespace n on n.oid = v.relnamespace
+    union all
+    select 2, 'rule', format('%I on %I.%I', w.rulename, n.nspname, v.relname),
+           format('alter view %I.%I owner to %I', n.nspname, v.relname, pg_get_userbyid(v.relowner)),
+           regexp_replace(pg_get_ruledef(w.oid), '^CREATE RULE', 'CREATE OR REPLACE RULE')
+      from readers r
+      join pg_rewrite w on r.classid = 'pg_rewrite'::regclass and w.oid = r.objid and w.ev_type <> '1'
+      join pg_class v on v.oid = w.ev_class and v.relkind = 'v'
+      join pg_namespace n on n.oid = v.relnamespace
+    union all
+    select 3, 'function', p.oid::regprocedure::text, null, pg_get_functiondef(p.oid)
+      from readers r join pg_proc p on r.classid = 'pg_proc'::regclass and p.oid = r.objid and p.prosqlbody is not null
+  ) s
+  order by s.place, s.name;
+end;
+
+comment on function strata.adoption_dependents(regclass) is
+  'Views, their rules and functions with an SQL body that are tied to a table itself, not to its name, and the statements that tie them to whatever has its name by then: collect them before it is exchanged, run them afterwards with the same search_path. Grants, owners and what reads these views stay as they are.';
+--! EndIncluded functions/adoption_dependents.sql
+--! Included functions/adoption_obstacles.sql
+create or replace function strata.adoption_obstacles(source regclass, time_column name, hash_column name)
+returns table (obstacle text, remedy text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+begin atomic
+  with me as (
+    select c.*, n.nspname, format('%I.%I', n.nspname, c.relname) as name, f.nspowner as keeper
+      from pg_class c join pg_namespace n on n.oid = c.relnamespace, pg_namespace f
+     where c.oid = source and f.nspname = 'strata'
+  ),
+  wanted as (
+    select w.role, w.name as wanted_name, a.attname, a.attnotnull, a.attgenerated, a.attnum, format_type(a.atttypid, a.atttypmod) as type_name, a.atttypid
+      from (values ('time', time_column), ('hash', hash_column)) w(role, name)
+      left join pg_attribute a on a.attrelid = source and a.attname = w.name and a.attnum > 0 and not a.attisdropped
+  ),
+  relations as (  -- views and tables whose rewrite rules are tied to the table
+    select distinct w.ev_class, v.relkind, v.relowner, format('%I.%I', n.nspname, v.relname) as name
+      from pg_depend d
+      join pg_rewrite w on w.oid = d.objid
+      join pg_class v on v.oid = w.ev_class
+      join pg_namespace n on n.oid = v.relnamespace
+     where d.classid = 'pg_rewrite'::regclass and d.refclassid = 'pg_class'::regclass and d.refobjid = source and w.ev_class <> source
+  )
+  select format('%s is %s', me.name, case me.relkind when 'p' then 'partitioned already' when 'v' then 'a view' when 'm' then 'a materialized view'
+                                       when 'f' then 'a foreign table' else 'no table' end) as obstacle,
+         case me.relkind when 'p' then 'Put it under management as it is: SELECT strata.create_partition_set(…), if it is partitioned by range of a timestamptz column.'
+           else 'Name an ordinary table.' end as remedy
+    from me where me.relkind <> 'r'
+  union all
+  select format('%s belongs to schema %I', me.name, me.nspname), 'Name a table of your own.'
+    from me where me.nspname in ('strata', 'strata_held', 'pg_catalog', 'information_schema')
+  union all
+  select format('%s is %s', me.name, case me.relpersistence when 't' then 'temporary' else 'unlogged' end),
+         case me.relpersistence when 't' then 'Copy it to a table that stays.' else format('ALTER TABLE %s SET LOGGED;', me.name) end
+    from me where me.relkind = 'r' and me.relpersistence <> 'p'
+  union all
+  select format('%s belongs to an extension', me.name), 'Leave it to the extension.'
+    from me where exists (select from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = source and d.deptype = 'e')
+  union all
+  select format('%s inherits from, or is inherited by, %s', me.name, o.other::regclass),
+         format('Separate them: ALTER TABLE %s NO INHERIT %s;', o.child::regclass, o.parent::regclass)
+    from me, lateral (select i.inhrelid as child, i.inhparent as parent, case when i.inhrelid = source then i.inhparent else i.inhrelid end as other
+                        from pg_inherits i where source in (i.inhrelid, i.inhparent)) o where me.relkind = 'r'
+  union all
+  select format('%s is a table of type %s', me.name, me.reloftype::regtype), format('ALTER TABLE %s NOT OF;', me.name)
+    from me where me.reloftype <> 0
+  union all
+  select format('%s is not stored as a heap', me.name), format('ALTER TABLE %s SET ACCESS METHOD heap;', me.name)
+    from me where me.relkind = 'r' and me.relam <> (select a.oid from pg_am a where a.amname = 'heap')
+  union all
+  select format('%s has no column %I', me.name, w.wanted_name),
+         format('Its columns are %s.', (select string_agg(quote_ident(a.attname), ', ' order by a.attnum) from pg_attribute a
+                                         where a.attrelid = source and a.attnum > 0 and not a.attisdropped))
+    from me, wanted w where w.attname is null
+  union all
+  select format('the time column %I is %s, not timestamp with time zone', w.attname, w.type_name),
+         case when w.type_name like 'timestamp%' or w.type_name = 'date'
+           then format('Say which zone it means: ALTER TABLE %s ALTER COLUMN %I TYPE timestamptz USING %2$I%s AT TIME ZONE ''UTC''; it rewrites the table while everybody waits.',
+                       me.name, w.attname, case when w.type_name = 'date' then '::timestamp' end)
+           else 'Name a column of type timestamptz, or add one.' end
+    from me, wanted w where w.role = 'time' and w.attname is not null and w.atttypid <> 'timestamptz'::regtype
+  union all
+  select format('column %I may be NULL, so a row may have no place in a week or a hash partition', w.attname),
+         format('Fill or delete such rows, then, without stopping anybody: ALTER TABLE %1$s ADD CONSTRAINT %3$I CHECK (%2$I IS NOT NULL) NOT VALID; ALTER TABLE %1$s VALIDATE CONSTRAINT %3$I; ALTER TABLE %1$s ALTER COLUMN %2$I SET NOT NULL; ALTER TABLE %1$s DROP CONSTRAINT %3$I;',
+                me.name, w.attname, left(w.attname, 50) || '_given')
+    from me, wanted w where w.attname is not null and not w.attnotnull
+  union all
+  select format('column %I is generated', w.attname), 'Partitions are cut by stored columns only: name another.'
+    from wanted w where w.attgenerated <> ''
+  union all
+  select format('the hash column %I is of type %s, which cannot be hashed', w.attname, w.type_name), 'Name a column of another type.'
+    from wanted w
+   where w.role = 'hash' and w.attname is not null and not exists (
+     select from pg_opclass o join pg_am a on a.oid = o.opcmethod and a.amname = 'hash'
+      where o.opcdefault and (o.opcintype = w.atttypid or exists (select from pg_cast x where x.castsource = w.atttypid and x.casttarget = o.opcintype and x.castmethod = 'b' and x.castcontext = 'i')
+        or (o.opcintype = 'anyenum'::regtype and (select t.typtype from pg_type t where t.oid = w.atttypid) = 'e')))
+  union all
+  select 'the time column and the hash column are one and the same', 'Name the column of the account for --hash.' where time_column = hash_column
+  union all
+  select format('the foreign key %I ties %s to %s', k.conname, k.conrelid::regclass, k.confrelid::regclass),
+         format('Drop it: ALTER TABLE %s DROP CONSTRAINT %I;%s', k.conrelid::regclass, k.conname,
+           case when k.conrelid = source then ' Adding it to the partitioned table afterwards checks every row.'
+             else ' The key of a partitioned table has the time and the hash column, which the other table would need too.' end)
+    from pg_constraint k where k.contype = 'f' and source in (k.conrelid, k.confrelid) and k.conparentid = 0
+  union all
+  select format('the exclusion constraint %I cannot hold over partitions', k.conname), format('Drop it: ALTER TABLE %s DROP CONSTRAINT %I;', me.name, k.conname)
+    from me, pg_constraint k join pg_index i on i.indexrelid = k.conindid and i.indisexclusion where k.conrelid = source
+  union all
+  select format('the constraint %I is NO INHERIT', k.conname), format('Drop it and add it without NO INHERIT: ALTER TABLE %s DROP CONSTRAINT %I;', me.name, k.conname)
+    from me, pg_constraint k where k.conrelid = source and k.contype in ('c', 'n') and k.connoinherit
+  union all
+  select format('the constraint %I was never validated', k.conname), format('ALTER TABLE %s VALIDATE CONSTRAINT %I;', me.name, k.conname)
+    from me, pg_constraint k where k.conrelid = source and k.contype in ('c', 'n') and not k.convalidated
+  union all
+  select format('the index %s is not valid', i.indexrelid::regclass), format('Rebuild or drop it: REINDEX INDEX CONCURRENTLY %s;', i.indexrelid::regclass)
+    from pg_index i where i.indrelid = source and not i.indisvalid
+  union all
+  select format('the rule %I rewrites what is done to %s', w.rulename, me.name), format('Drop it: DROP RULE %I ON %s; triggers are kept.', w.rulename, me.name)
+    from me, pg_rewrite w where w.ev_class = source
+  union all
+  select format('the row trigger %I uses transition tables', g.tgname), 'Make it a statement trigger, or drop it: partitions cannot have such.'
+    from pg_trigger g where g.tgrelid = source and not g.tgisinternal and g.tgtype & 1 = 1 and (g.tgoldtable is not null or g.tgnewtable is not null)
+  union all
+  select format('%s is a materialized view of it', r.name), format('Drop it and create it again afterwards: DROP MATERIALIZED VIEW %s;', r.name)
+    from relations r where r.relkind = 'm'
+  union all
+  select format('a rule of %s is tied to it', r.name), 'Drop the rule.' from relations r where r.relkind not in ('v', 'm')
+  union all
+  select format('the view %s does not belong to %I', r.name, current_user), 'Run this as the view''s owner, or as a member of that role: the view has to be made again.'
+    from relations r where r.relkind = 'v' and not pg_has_role(r.relowner, 'usage')
+  union all
+  select format('%s counts on its primary key in GROUP BY', w.ev_class::regclass), 'Group by all columns: the key is going to have more.'
+    from pg_constraint k
+    join pg_depend d on d.refclassid = 'pg_constraint'::regclass and d.refobjid = k.oid and d.classid = 'pg_rewrite'::regclass
+    join pg_rewrite w on w.oid = d.objid
+   where k.conrelid = source and k.contype = 'p' and not k.conkey @> (select array_agg(w2.attnum) from wanted w2)
+   group by w.ev_class
+  union all
+  select format('%s uses the row type of %s', pg_describe_object(d.classid, d.objid, d.objsubid), me.name), 'Drop it and create it again afterwards, or name its columns there.'
+    from me
+    join pg_type t on t.oid = me.reltype
+    join pg_depend d on d.refclassid = 'pg_type'::regclass and d.refobjid in (t.oid, t.typarray) and d.deptype = 'n'
+  union all
+  select format('the policy %I reads the table itself', p.polname), format('Let a function read it: DROP POLICY %I ON %s;', p.polname, me.name)
+    from me, pg_policy p
+   where p.polrelid = source and concat(pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)) ~* '\mselect\M'
+     and position(me.relname in concat(pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid))) > 0
+  union all
+  select format('the policy %I of %s reads it', p.polname, p.polrelid::regclass), format('Drop it and create it again afterwards: DROP POLICY %I ON %s;', p.polname, p.polrelid::regclass)
+    from pg_depend d join pg_policy p on p.oid = d.objid
+   where d.classid = 'pg_policy'::regclass and d.refclassid = 'pg_class'::regclass and d.refobjid = source and p.polrelid <> source
+   group by p.polname, p.polrelid
+  union all
+  select format('%s is filled by a subscription', me.name), 'Adopt it at the publisher, or take it out of the subscription.'
+    from me where exists (select from pg_subscription_rel s where s.srrelid = source)
+  union all
+  select format('the publication %I would publish partitions under names that subscribers do not know', p.pubname),
+         format('ALTER PUBLICATION %I SET (publish_via_partition_root = true);', p.pubname)
+    from pg_publication_rel r join pg_publication p on p.oid = r.prpubid and not p.pubviaroot where r.prrelid = source
+  union all
+  select format('the replica identity of %s is an index', me.name), format('ALTER TABLE %s REPLICA IDENTITY FULL; or DEFAULT', me.name) from me where me.relreplident = 'i'
+  union all
+  select format('row level security hides rows of %s from %I', me.name, current_user), 'Run this as a role with BYPASSRLS.' from me where row_security_active(source)
+  union all
+  select format('%s does not belong to %I', me.name, current_user), 'Run this as its owner, or as a member of that role.' from me where not pg_has_role(me.relowner, 'usage')
+  union all
+  select format('%I, who owns schema strata and creates the weeks, may not act as %I, who owns %s', pg_get_userbyid(me.keeper), pg_get_userbyid(me.relowner), me.name),
+         format('GRANT %I TO %I;', pg_get_userbyid(me.relowner), pg_get_userbyid(me.keeper))
+    from me where not pg_has_role(me.keeper, me.relowner, 'member')
+  union all
+  select format('%I may not create tables in schema %I', pg_get_userbyid(r.role), n.nspname), format('GRANT CREATE ON SCHEMA %I TO %I;', n.nspname, pg_get_userbyid(r.role))
+    from me, pg_namespace n,
+         lateral (select (select u.oid from pg_roles u where u.rolname = current_user) as role union select me.keeper union select me.relowner) r
+   where (n.nspname = me.nspname or n.nspname = 'strata_held' and r.role = (select u.oid from pg_roles u where u.rolname = current_user))
+     and not has_schema_privilege(r.role, n.oid, 'create')
+  union all
+  select format('the prepared transaction %s holds locks on it', quote_literal(x.gid)), format('Commit it or roll it back: ROLLBACK PREPARED %L;', x.gid)
+    from pg_prepared_xacts x
+    join pg_locks l on l.transactionid = x.transaction or l.virtualtransaction = '-1/' || x.transaction::text
+   where x.database = current_database() and l.relation = source
+   group by x.gid;
+end;
+
+comment on function strata.adoption_obstacles(regclass, name, name) is
+  'Why a table cannot be made a managed set, each with what to do; no row when nothing stands in the way. Catalog reads only.';
+--! EndIncluded functions/adoption_obstacles.sql
 --! Included functions/period_start.sql
 create or replace function strata.period_start(grain text, instant timestamptz) returns timestamptz
 language sql immutable strict parallel safe
@@ -4772,7 +5041,7 @@ begin
   grant usage, create on schema strata, strata_held to strata_maintainer;
   grant insert, update, delete on strata.partition_sets, strata.account_balances_opening, strata.maintenance_runs,
     strata.consolidations, strata.held_partitions, strata.retentions, strata.held_openings, strata.held_deltas, strata.labels,
-    strata.label_views
+    strata.label_views, strata.adoptions
     to strata_maintainer;
 end
 $$;

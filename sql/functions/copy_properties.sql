@@ -62,6 +62,7 @@ begin
       from (select o.option_name, o.option_value
               from pg_class c cross join lateral pg_options_to_table(c.reloptions) o
              where c.oid = any (leaves) and o.option_name not in ('fillfactor', 'autovacuum_enabled')
+               and (select t.relkind from pg_class t where t.oid = target) = 'r'
              group by 1, 2 having count(*) = cardinality(leaves)) agreed
     having count(*) > 0
     union all

@@ -45,7 +45,7 @@ begin
   grant usage, create on schema strata, strata_held to strata_maintainer;
   grant insert, update, delete on strata.partition_sets, strata.account_balances_opening, strata.maintenance_runs,
     strata.consolidations, strata.held_partitions, strata.retentions, strata.held_openings, strata.held_deltas, strata.labels,
-    strata.label_views
+    strata.label_views, strata.adoptions
     to strata_maintainer;
 end
 $$;

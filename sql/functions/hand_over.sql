@@ -13,16 +13,16 @@ begin
     select 1 as place, overlay(t.definition placing ' ON ' || target || ' '
              from position(' ON ' || whole || ' ' in t.definition) for length(' ON ' || whole || ' '))
       from (select g.oid, pg_get_triggerdef(g.oid) as definition from pg_trigger g
-             where g.tgrelid = source and not g.tgisinternal and g.tgparentid = 0) t
+             where g.tgrelid = source and not g.tgisinternal and g.tgparentid = 0 and g.tgname <> 'strata_adopted') t
     union all
     select 2, format('alter table %s %s trigger %I', target,
              case g.tgenabled when 'A' then 'enable always' when 'R' then 'enable replica' else 'disable' end, g.tgname)
       from pg_trigger g
-     where g.tgrelid = source and not g.tgisinternal and g.tgparentid = 0 and g.tgenabled <> 'O'
+     where g.tgrelid = source and not g.tgisinternal and g.tgparentid = 0 and g.tgname <> 'strata_adopted' and g.tgenabled <> 'O'
     union all
     select 3, format('drop trigger %I on %s', g.tgname, source)
       from pg_trigger g
-     where g.tgrelid = source and not g.tgisinternal and g.tgparentid = 0
+     where g.tgrelid = source and not g.tgisinternal and g.tgparentid = 0 and g.tgname <> 'strata_adopted'
     union all
     select 4, format('alter publication %I add table %s%s%s', p.pubname, receiver, m.columns, m.condition)
       from pg_publication p

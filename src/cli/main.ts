@@ -53,7 +53,8 @@ export const createProgram = (): Command => {
     demoCommand(),
     doctorCommand(),
   ]) {
-    for (const verb of command.commands.length === 0 ? [command] : command.commands) {
+    const acts = command.commands.length === 0 || command.registeredArguments.length > 0;
+    for (const verb of [...(acts ? [command] : []), ...command.commands]) {
       verb
         .exitOverride()
         .option('-c, --config <file>', 'policy file (default: pgstrata.yaml where there is one)')

@@ -34,6 +34,30 @@ export interface AccountBalancesOpening {
   timestamp: Column<Date, Date | string>;
 }
 
+export interface Adoptions {
+  adoption_id: Generated<number>;
+  set_name: string;
+  /** The plain table; in schema strata_held from swapped on, until drop_after */
+  source: number;
+  root: number | null;
+  /** The last step that is committed */
+  step: string;
+  /** Every name and statement that undoing or resuming needs */
+  adoption: Column<unknown, string>;
+  row_count: number | null;
+  bytes_before: number | null;
+  bytes_after: number | null;
+  /** Row count and order-independent hash of both sides at one snapshot */
+  proof: Nullable<Column<unknown, string>>;
+  detail: Generated<Column<unknown, string>>;
+  error: string | null;
+  started_at: Generated<Column<Date, Date | string>>;
+  updated_at: Generated<Column<Date, Date | string>>;
+  swapped_at: Nullable<Column<Date, Date | string>>;
+  drop_after: Nullable<Column<Date, Date | string>>;
+  finished_at: Nullable<Column<Date, Date | string>>;
+}
+
 export interface Assets {
   asset_id: Column<string, bigint | string>;
   network: string;
@@ -423,6 +447,7 @@ export interface DB {
   account_balances: AccountBalances;
   account_balances_current: AccountBalancesCurrent;
   account_balances_opening: AccountBalancesOpening;
+  adoptions: Adoptions;
   assets: Assets;
   balance_changes: BalanceChanges;
   balance_history: BalanceHistory;

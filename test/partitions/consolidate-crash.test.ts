@@ -1,9 +1,5 @@
 /** The process loses all its connections at any statement, sent or not: recovery leaves nothing over and loses nothing. */
-import type { Socket } from 'node:net';
-import type { ClientBase } from 'pg';
 import { expect, it } from 'vitest';
-import { createPool } from '../../src/db/pool.ts';
-import type { Pool } from '../../src/db/query.ts';
 import { applyConsolidate } from '../../src/warehouse/partitions/consolidate/apply.ts';
 import { planConsolidate } from '../../src/warehouse/partitions/consolidate/plan.ts';
 import { recoverConsolidations } from '../../src/warehouse/partitions/consolidate/recover.ts';
@@ -15,6 +11,7 @@ import { useDatabase } from '../database.ts';
 import { until } from '../db/until.ts';
 import { randomRuns, seed } from '../seed.ts';
 import { contents, expectNothingLeft, fillChanges, kinds } from './consolidate.ts';
+import { dyingPool } from './dying-pool.ts';
 import { NOW, QUICK } from './settings.ts';
 import { diceOf } from './writers.ts';
 
@@ -23,37 +20,6 @@ const SET = 'balance_changes';
 const CRASHES = randomRuns(8);
 /** Statements of a consolidation or an undo, about. */
 const STATEMENTS = { consolidate: 70, undo: 45 };
-
-type Wire = ClientBase & { readonly connection: { readonly stream: Socket } };
-type Query = (...args: unknown[]) => unknown;
-
-/** A pool that dies, all connections at once, at its n-th statement; `sent` lets that one reach the server. */
-const dyingPool = (n: number, sent: boolean): Pool => {
-  const pool = createPool(database.url, { max: 6, applicationName: 'to die' });
-  const wires: Wire[] = [];
-  let statements = 0;
-  const die = (): void => {
-    for (const { connection } of wires) connection.stream.destroy();
-  };
-  pool.on('connect', (client) => {
-    const wire = client as unknown as Wire;
-    wires.push(wire);
-    const query = client.query.bind(client) as unknown as Query;
-    const counted: Query = (...args) => {
-      statements += 1;
-      if (statements < n) return query(...args);
-      if (!sent) die();
-      const answer = query(...args);
-      if (sent) {
-        wire.connection.stream.pause();
-        wire.connection.stream.write('', die);
-      }
-      return answer;
-    };
-    Object.assign(client, { query: counted });
-  });
-  return pool;
-};
 
 it(`survives ${CRASHES} deaths at any statement`, { timeout: 60_000 + CRASHES * 10_000 }, async () => {
   const { pool } = database;
@@ -64,7 +30,7 @@ it(`survives ${CRASHES} deaths at any statement`, { timeout: 60_000 + CRASHES * 
     const verb = (await kinds(pool))[0] === 'consolidated' ? 'undo' : 'consolidate';
     await pool.query(`update ${SET} set delta = delta + 1 where block_num % 10 = ${crash % 10}`);
     const before = await contents(pool, SET);
-    const dying = dyingPool(1 + dice(STATEMENTS[verb]), dice(2) === 0);
+    const dying = dyingPool(database.url, 1 + dice(STATEMENTS[verb]), dice(2) === 0);
     const work =
       verb === 'consolidate'
         ? planConsolidate(dying, SET, { now: NOW }).then((plan) =>

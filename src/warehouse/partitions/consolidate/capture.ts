@@ -6,7 +6,13 @@ import type { CopySpec } from './copy-spec.ts';
 export type OnTruncate = 'refuse' | 'mark';
 
 const ROW_TRIGGER = 'strata_capture';
-const TRUNCATE_TRIGGER = 'strata_capture_truncate';
+
+const triggersOf = ({
+  trigger = ROW_TRIGGER,
+}: Pick<CopySpec, 'trigger'>): { row: string; truncate: string } => ({
+  row: trigger,
+  truncate: `${trigger}_truncate`,
+});
 
 /** The log and its trigger function. Nothing fills it before {@link captureTriggers}. */
 export const captureObjects = (
@@ -18,12 +24,16 @@ export const captureObjects = (
   const truncated =
     onTruncate === 'mark'
       ? `insert into ${log} default values;`
-      : `raise exception 'cannot truncate % now: it is being consolidated', tg_relid::regclass
+      : `raise exception 'cannot truncate % now: its rows are being copied', tg_relid::regclass
       using errcode = 'object_in_use', hint = 'Try again in a few minutes, or delete the rows.';`;
   return [
     `create table ${log} as select ${list} from ${source} with no data`,
     `create function ${log}() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $capture$
 begin
+  -- What a copy or a replay writes was logged where it was written first.
+  if current_setting('strata.replaying', true) = 'on' then
+    return null;
+  end if;
   if tg_op = 'TRUNCATE' then
     ${truncated}
     return null;
@@ -38,7 +48,7 @@ begin
 end
 $capture$`,
     `revoke all on function ${log}() from public`,
-    `comment on table ${log} is ${literal(`Keys of ${source} written meanwhile; see strata.consolidations`)}`,
+    `comment on table ${log} is ${literal(`Keys of ${source} written meanwhile; see the journals of schema strata`)}`,
   ];
 };
 
@@ -46,24 +56,31 @@ $capture$`,
  * Starts the capture. ENABLE ALWAYS, so that a session of replication is captured too. A row trigger on a partitioned table is
  * cloned to its leaves, a TRUNCATE trigger is not.
  */
-export const captureTriggers = ({ source, parts, log }: CopySpec): readonly string[] => [
-  `create trigger ${ROW_TRIGGER} after insert or update or delete on ${source} for each row execute function ${log}()`,
-  `alter table ${source} enable always trigger ${ROW_TRIGGER}`,
-  ...new Set([source, ...parts])
-    .values()
-    .flatMap((table) => [
-      `create trigger ${TRUNCATE_TRIGGER} before truncate on ${table} for each statement execute function ${log}()`,
-      `alter table ${table} enable always trigger ${TRUNCATE_TRIGGER}`,
-    ]),
-];
+export const captureTriggers = (spec: CopySpec): readonly string[] => {
+  const { source, parts, log } = spec;
+  const { row, truncate } = triggersOf(spec);
+  return [
+    `create trigger ${row} after insert or update or delete on ${source} for each row execute function ${log}()`,
+    `alter table ${source} enable always trigger ${row}`,
+    ...new Set([source, ...parts])
+      .values()
+      .flatMap((table) => [
+        `create trigger ${truncate} before truncate on ${table} for each statement execute function ${log}()`,
+        `alter table ${table} enable always trigger ${truncate}`,
+      ]),
+  ];
+};
 
 /** Ends the capture, however much of it there is. */
-export const endCapture = ({ source, parts }: Pick<CopySpec, 'source' | 'parts'>): readonly string[] => [
-  `drop trigger if exists ${ROW_TRIGGER} on ${source}`,
-  ...new Set([source, ...parts])
-    .values()
-    .map((table) => `drop trigger if exists ${TRUNCATE_TRIGGER} on ${table}`),
-];
+export const endCapture = (spec: Pick<CopySpec, 'source' | 'parts' | 'trigger'>): readonly string[] => {
+  const { row, truncate } = triggersOf(spec);
+  return [
+    `drop trigger if exists ${row} on ${spec.source}`,
+    ...new Set([spec.source, ...spec.parts])
+      .values()
+      .map((table) => `drop trigger if exists ${truncate} on ${table}`),
+  ];
+};
 
 /** Makes the triggers do nothing without touching the tables that have them. */
 export const silence = ({ log }: Pick<CopySpec, 'log'>): string =>

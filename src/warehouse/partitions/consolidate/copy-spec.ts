@@ -32,6 +32,8 @@ export interface CopySpec {
   readonly contents: readonly string[];
   /** The key log, and the trigger function of the same name. */
   readonly log: string;
+  /** Name of its triggers where others may be on the same tables; the usual one by default. */
+  readonly trigger?: string;
 }
 
 /** Columns of a table as a copy needs them. */
@@ -62,9 +64,14 @@ const HASHED_TYPES = [
  * Reads the columns of a table and its primary key.
  *
  * @param qualified ready to stand in SQL
+ * @param known names of the columns of another key to go by
  * @throws WarehouseError `config` when it has no primary key
  */
-export const readColumns = async (database: Pool | Client, qualified: string): Promise<CopyColumns> => {
+export const readColumns = async (
+  database: Pool | Client,
+  qualified: string,
+  known?: readonly string[],
+): Promise<CopyColumns> => {
   const { rows } = await sql<{ name: string; type: string; generated: boolean; key: number | null }>`
     select a.attname as name, t.typname as type, a.attgenerated <> '' as generated, array_position(k.conkey, a.attnum) as key
       from pg_attribute a
@@ -72,10 +79,11 @@ export const readColumns = async (database: Pool | Client, qualified: string): P
       left join pg_constraint k on k.conrelid = a.attrelid and k.contype = 'p'
      where a.attrelid = ${qualified}::regclass and a.attnum > 0 and not a.attisdropped
      order by a.attnum`.execute(on(database));
-  const keys = rows
+  const primary = rows
     .filter((row) => row.key !== null)
     .toSorted((a, b) => (a.key ?? 0) - (b.key ?? 0))
-    .map((row) => identifier(row.name));
+    .map((row) => row.name);
+  const keys = (known ?? primary).map(identifier);
   if (keys.length === 0) {
     throw new WarehouseError('config', `${qualified} has no primary key to follow changes by`, {
       remedy: 'Add a PRIMARY KEY.',

@@ -32,7 +32,7 @@ export const copyStatements = (
 ): readonly string[] => {
   const list = columns.join(', ');
   const insert = (from: string, by: string): string =>
-    `insert into ${target} (${list}) select ${list} from ${from} order by ${by}`;
+    `insert into ${target} (${list}) overriding system value select ${list} from ${from} order by ${by}`;
   if (order.heap === 'key') return parts.map((part) => insert(part, keys.join(', ')));
   const slice = `date_bin(interval '${SLICE_HOURS} hours', ${order.timeColumn}, timestamptz ${order.lower})`;
   return [insert(source, `${slice}, ${keys.join(', ')}`)];

@@ -56,9 +56,11 @@ export const runLocked = async (
     readonly settings?: readonly string[];
     readonly patience?: Patience;
     readonly between?: () => Promise<unknown>;
+    /** A table beside those of the set that is locked. */
+    readonly table?: string;
   },
 ): Promise<number> => {
-  const { signal, settings = [], patience = PATIENCE, between } = options;
+  const { signal, settings = [], patience = PATIENCE, between, table } = options;
   const [lock = '', ...rest] = statements;
   for (let attempt = 1; ; attempt++) {
     signal.throwIfAborted();
@@ -82,7 +84,7 @@ export const runLocked = async (
     } catch (thrown) {
       const again = TRY_AGAIN.has(sqlstateOf(thrown) ?? '') && !signal.aborted;
       if (!again) throw thrown;
-      if (attempt >= patience.attempts) throw await outOfPatience(pool, set, attempt, thrown);
+      if (attempt >= patience.attempts) throw await outOfPatience(pool, { set, table }, attempt, thrown);
     }
     await delay(patience.pause_ms, undefined, { signal });
     await between?.();
@@ -100,7 +102,7 @@ const inOneGo = async (client: Client, text: string, signal: AbortSignal): Promi
 
 const outOfPatience = async (
   pool: Pool,
-  set: string,
+  { set, table }: { readonly set: string; readonly table: string | undefined },
   attempts: number,
   cause: unknown,
 ): Promise<WarehouseError> => {
@@ -108,10 +110,11 @@ const outOfPatience = async (
     `select a.pid, a.application_name as application, date_trunc('second', clock_timestamp() - a.xact_start)::text as age
        from pg_locks l
        join pg_stat_activity a on a.pid = l.pid
-       join strata.partition_sets s on s.set_name = $1
-      where l.granted and l.relation in (select relid from pg_partition_tree(s.parent)) and a.pid <> pg_backend_pid()
+      where l.granted and a.pid <> pg_backend_pid()
+        and (l.relation = to_regclass($2)
+          or l.relation in (select t.relid from strata.partition_sets s, pg_partition_tree(s.parent) t where s.set_name = $1))
       order by a.xact_start limit 1`,
-    [set],
+    [set, table ?? null],
   );
   const [holder] = rows;
   const who =

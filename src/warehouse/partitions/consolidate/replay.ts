@@ -23,7 +23,7 @@ export const replayStatements = (spec: CopySpec, truncates: boolean): readonly s
       ? [`delete from ${target} where exists (select from ${log} where ${keys[0]} is null)`]
       : []),
     `delete from ${target} t using ${touched} where ${sameKey}`,
-    `insert into ${target} (${list}) select ${columns.map((column) => `t.${column}`).join(', ')} from ${touched} join ${source} t on ${sameKey}`,
+    `insert into ${target} (${list}) overriding system value select ${columns.map((column) => `t.${column}`).join(', ')} from ${touched} join ${source} t on ${sameKey}`,
     `delete from ${log}`,
   ];
 };
