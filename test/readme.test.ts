@@ -19,11 +19,8 @@ import {
   typesSection,
 } from '../scripts/readme-tables.ts';
 import { createProgram } from '../src/cli/main.ts';
-import { table } from '../src/cli/output.ts';
 import { migrate } from '../src/db/migrate.ts';
-import { createPool } from '../src/db/pool.ts';
 import { createChain } from '../src/devnet/chain.ts';
-import { runDemo } from '../src/devnet/demo.ts';
 import { startDevnet } from '../src/devnet/server.ts';
 import type { Devnet } from '../src/devnet/server.ts';
 import { parseConfig } from '../src/runtime/config.ts';
@@ -189,30 +186,6 @@ describe('generated sections', () => {
 
   it('schema', async () => {
     expect(sectionOf(readme, 'schema'), hint).toBe(await schemaSection(database.pool));
-  });
-
-  it('the demo’s output, but for its times', { timeout: 120_000 }, async () => {
-    const { url } = await database.createDatabase();
-    const pool = createPool(url);
-    try {
-      const { signal } = new AbortController();
-      const ignore = (): void => undefined;
-      const { report, busiest } = await runDemo({
-        pool,
-        connectionString: url,
-        signal,
-        say: ignore,
-        onEvent: ignore,
-      });
-      const shown = sectionOf(readme, 'demo');
-      const rows = busiest.map((line) => [line.account, line.asset, BigInt(line.balance), line.changes]);
-      expect(shown, hint).toContain(table(['account', 'asset', 'balance', 'changes'], rows));
-      const varying = new Set(['seconds', 'rows_per_second', 'bytes_before', 'bytes_after']);
-      for (const [name, count] of Object.entries(report))
-        if (!varying.has(name)) expect(shown, hint).toContain((count as number).toLocaleString('en'));
-    } finally {
-      await pool.end();
-    }
   });
 
   it('are replaced between their markers only', () => {

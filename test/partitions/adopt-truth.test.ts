@@ -142,7 +142,8 @@ const maintain = async (pool: Pool, traffic: Traffic, stop: AbortSignal): Promis
     await applyUndoAdopt(pool, await planUndoAdopt(pool, BALANCES_SET), options);
     await adopt();
   } while (traffic.transactions < TRANSACTIONS);
-  expect(await Promise.all(truncated)).toEqual(['55006']);
+  // Refused by the guard, or before it was asked, as the one to give way to writers it had crossed.
+  expect(['55006', '40P01']).toContain(await truncated[0]);
 };
 
 const differences = async (pool: Pool): Promise<number> => {

@@ -108,6 +108,7 @@ const maintain = async (
     );
     await consolidate();
   } while (traffic.transactions < TRANSACTIONS);
-  expect(await Promise.all(truncated)).toEqual(['55006']);
+  // Refused by the guard, or before it was asked, as the one to give way to writers it had crossed.
+  expect(['55006', '40P01']).toContain(await truncated[0]);
   expect(await kinds(pool)).toEqual(Array(TRUTH_WEEKS).fill('consolidated'));
 };
