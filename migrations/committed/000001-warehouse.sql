@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:a807d5c2728343430eb13b9c90ac067f17b057d0
+--! Hash: sha1:af5ea603f2290d32931279f0b3ec6772b1d7e672
 --! Message: warehouse
 
 -- Table DDL lives only here; functions and views live one per file under sql/ and are included below.
@@ -984,6 +984,21 @@ $$;
 comment on function strata.consolidation_refusal(text, regclass) is
   'Why a week cannot be consolidated as it stands, with what to do about it; null when it can.';
 --! EndIncluded functions/consolidation_refusal.sql
+--! Included functions/require_months.sql
+create or replace function strata.require_months(months int) returns void
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if months is null or months not between 0 and 1200 then
+    raise exception 'months must be 0 to 1200, not %', coalesce(months::text, 'null') using errcode = 'invalid_parameter_value';
+  end if;
+end
+$$;
+
+comment on function strata.require_months(int) is
+  'Refuses an age in months that makes no sense; asked before any lock is taken.';
+--! EndIncluded functions/require_months.sql
 --! Included functions/old_weeks.sql
 create or replace function strata.old_weeks(set_name text, months int)
 returns table (
@@ -997,9 +1012,7 @@ as $$
 #variable_conflict use_column
 begin
   perform strata.require_set(old_weeks.set_name);
-  if old_weeks.months is null or old_weeks.months not between 0 and 1200 then
-    raise exception 'months must be 0 to 1200, not %', coalesce(old_weeks.months::text, 'null') using errcode = 'invalid_parameter_value';
-  end if;
+  perform strata.require_months(old_weeks.months);
   return query
     select w.partition, coalesce(strata.week_key(w.lower_bound), w.partition_name), w.lower_bound, w.upper_bound, w.kind, w.leaves, w.row_estimate,
            w.total_bytes, strata.consolidation_refusal(old_weeks.set_name, w.partition)
@@ -2062,6 +2075,7 @@ begin
        order by o.lower_bound nulls last;
     return;
   end if;
+  perform strata.require_months(consolidate_old_weeks.months);
   perform strata.lock_maintenance(consolidate_old_weeks.set_name);
   return query
     select o.week_key, 'SKIPPED', null::bigint, o.total_bytes, null::bigint, null::numeric, o.refusal
