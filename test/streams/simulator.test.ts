@@ -19,7 +19,7 @@ const IN_ONE_DATABASE = 200;
 const AT_ONCE = 4;
 
 /** Seeds whose histories found a fault once. */
-const NOTABLE: readonly number[] = [];
+const NOTABLE: readonly number[] = [-124302088, 777001];
 
 /** Plays the seeds, a few at once; the first failure names its seed. */
 const playAll = async (url: string, seeds: readonly number[]) => {
@@ -47,7 +47,7 @@ const playAll = async (url: string, seeds: readonly number[]) => {
   return told;
 };
 
-test.runIf(NOTABLE.length > 0)('histories that found a fault once', () => playAll(database.url, NOTABLE));
+test('histories that found a fault once', () => playAll(database.url, NOTABLE));
 
 test(
   `${HISTORIES} histories end in the tables of one clean pass`,
