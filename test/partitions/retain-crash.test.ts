@@ -67,10 +67,10 @@ const open = async (pool: Pool, stream: string): Promise<Player> => {
 /** Statements of an apply, the lock of the maintainer included; more than there are. */
 const STATEMENTS_MAX = 80;
 
-/** Balances, which have the most to lose, at every second statement, the others at every fifth; a soak at each. */
+/** Balances, which have the most to lose, at every fourth statement, the others at every eighth; a soak at each. */
 const strideOf = (set: (typeof SETS)[number]): number => {
   if (randomRuns(1) > 1) return 1;
-  return set === 'account_balances' ? 2 : 5;
+  return set === 'account_balances' ? 4 : 8;
 };
 
 /** A connection that died is what was asked for; anything else is a failure. */

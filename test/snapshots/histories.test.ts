@@ -191,7 +191,7 @@ test(
         );
         expect(rows[0]!.stored).toBe(loaded.length);
       }),
-      propertyOptions(120),
+      propertyOptions(80),
     );
     expect(await findings(database.pool)).toEqual([]);
   },
