@@ -8,7 +8,8 @@ export default defineConfig({
     globalSetup: ['test/postgres.ts'],
     testTimeout: 60_000,
     hookTimeout: 60_000,
-    maxWorkers: 2,
+    // One more than the cores of a small machine: most of a test's time is PostgreSQL's, or a wait for it.
+    maxWorkers: 3,
     pool: 'forks',
   },
 });

@@ -16,9 +16,11 @@ const BENCHES: Readonly<
 > = {
   encode: async () => (await import('./bench/encode.ts')).encodeBench,
   balances: async () => (await import('./bench/balances.ts')).balancesBench,
+  consolidate: async () => (await import('./bench/consolidate.ts')).consolidateBench,
+  labels: async () => (await import('./bench/labels.ts')).labelsBench,
   ingest: async () => (await import('./bench/ingest.ts')).ingestBench,
-  streams: async () => (await import('./bench/streams-parallel.ts')).parallelBench,
   ensure: async () => (await import('./bench/ensure.ts')).ensureBench,
+  streams: async () => (await import('./bench/streams.ts')).streamsBench,
 };
 
 const { values, positionals } = parseArgs({

@@ -55,16 +55,25 @@ const placeOf = (argument: Argument): string => {
   const text = `${argument.name()}${argument.variadic ? '…' : ''}`;
   return argument.required ? `<${text}>` : `[${text}]`;
 };
+/** A command that does something itself, and each of the verbs below it. */
+const verbsOf = (command: Command): { readonly name: string; readonly command: Command }[] => [
+  ...(command.commands.length === 0 || command.registeredArguments.length > 0
+    ? [{ name: command.name(), command }]
+    : []),
+  ...command.commands.map((verb) => ({ name: `${command.name()} ${verb.name()}`, command: verb })),
+];
 
 /** Every command with its options, as the command line itself knows them. */
 export const commandsSection = (): string =>
   [
     '| command | option | |',
     '|---|---|---|',
-    ...createProgram().commands.flatMap((command) => [
-      `| ${code([command.name(), ...command.registeredArguments.map((argument) => placeOf(argument))].join(' '))} | | ${command.description()} |`,
-      ...optionLines(command),
-    ]),
+    ...createProgram()
+      .commands.flatMap(verbsOf)
+      .flatMap(({ name, command }) => [
+        `| ${code([name, ...command.registeredArguments.map((argument) => placeOf(argument))].join(' '))} | | ${command.description()} |`,
+        ...optionLines(command),
+      ]),
   ].join('\n');
 
 const RELATIONS = `

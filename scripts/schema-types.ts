@@ -12,6 +12,7 @@ export const SCHEMA_FILE = fileURLToPath(new URL('../src/db/schema.ts', import.m
 const TYPES: Readonly<Record<string, string>> = {
   bool: 'boolean',
   bytea: 'Buffer',
+  float8: 'number',
   int2: 'number',
   int4: 'number',
   int8: 'number',

@@ -12,8 +12,10 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url));
 /** How much more a file gets than in `npm test`; the first pattern that its path matches counts. */
 const FACTORS: readonly (readonly [pattern: RegExp, factor: string])[] = [
   [/kill/u, '12.5x'], // 40 kills become 500
+  [/^test\/jobs\/faults-/u, '10x'], // 10 runs of each fault become 100
   [/^test\/arrow\//u, '100x'], // 1,000 cases of each type become 100,000
   [/fold\.property/u, '25x'], // 200 histories become 5,000
+  [/simulator/u, '100x'], // 200 histories become 20,000
   [/./u, '20x'],
 ];
 

@@ -3,6 +3,7 @@ export { WarehouseError, type ErrorDetail, type ErrorKind } from './runtime/erro
 export {
   loadConfig,
   parseConfig,
+  resilienceOf,
   type Config,
   type ServerConfig,
   type StreamConfig,
@@ -28,8 +29,40 @@ export {
 } from './flight/client.ts';
 export { queryFlight, type QueryMessage } from './flight/query.ts';
 export { ingest, type IngestEvent, type IngestOptions, type IngestResult } from './jobs/ingest.ts';
+export { superviseStream, type SupervisedResult, type SuperviseOptions } from './jobs/supervise.ts';
+export { createHealthLog, noHealthLog, type HealthLog } from './jobs/health.ts';
 export { flightOptions } from './jobs/servers.ts';
-export { readStatus, type SetStatus, type StreamStatus, type WarehouseStatus } from './warehouse/status.ts';
+export { batchId, batchIdText } from './chain/batch-id.ts';
+export { memoryStore } from './warehouse/state/memory.ts';
+export { nullStore } from './warehouse/state/null.ts';
+export { postgresStore, type SourceFinder } from './warehouse/state/postgres.ts';
+export {
+  type Erasure,
+  type InvalidSpan,
+  type LedgerEntry,
+  type RangeCount,
+  type StateStore,
+} from './warehouse/state/store.ts';
+export type { DatabaseAddress } from './db/sessions.ts';
+export { prospectOf, type Prospect } from './runtime/transient.ts';
+export {
+  DEFAULT_RESILIENCE,
+  systemClock,
+  type BreakerSettings,
+  type BreakerState,
+  type Clock,
+  type RateSettings,
+  type Resilience,
+  type RetrySettings,
+} from './runtime/resilience.ts';
+export {
+  isStopped,
+  readStatus,
+  type SetStatus,
+  type StreamStatus,
+  type WarehouseStatus,
+} from './warehouse/status.ts';
+export type { HealthError, StreamHealth } from './warehouse/stream-health.ts';
 export { accountBytes, accountText } from './warehouse/account.ts';
 export { assetId, assetIdText, type AssetId, type AssetKey } from './warehouse/assets.ts';
 export { applyPolicies } from './warehouse/partitions/policy.ts';
@@ -41,7 +74,6 @@ export {
   type ManagerOptions,
   type PartitionInfo,
   type PartitionManager,
-  type WeekKeeping,
 } from './warehouse/partitions/manager.ts';
 export {
   createBatchInserter,
@@ -56,6 +88,45 @@ export {
   type Activity,
   type ActivityGroup,
 } from './warehouse/partitions/activity-groups.ts';
+export { type ApplyOptions, type StepEvent } from './warehouse/partitions/apply.ts';
+export { planRetain, type RetainOptions } from './warehouse/partitions/retain/plan.ts';
+export { applyRetain, type Retained } from './warehouse/partitions/retain/apply.ts';
+export {
+  applyUndoRetention,
+  planUndoRetention,
+  type RetentionUndone,
+  type UndoRetentionOptions,
+} from './warehouse/partitions/retain/undo.ts';
+export {
+  applyDrop,
+  listHeld,
+  planDrop,
+  type DropOptions,
+  type Dropped,
+  type HeldTable,
+} from './warehouse/partitions/held.ts';
+export {
+  applyOptimize,
+  planOptimize,
+  type Optimized,
+  type OptimizeOptions,
+} from './warehouse/partitions/optimize.ts';
+export { planConsolidate, type ConsolidateOptions } from './warehouse/partitions/consolidate/plan.ts';
+export {
+  applyConsolidate,
+  type ConsolidatedWeek,
+  type ConsolidateEvent,
+  type ConsolidateResult,
+} from './warehouse/partitions/consolidate/apply.ts';
+export { applyUndoConsolidation, planUndoConsolidation } from './warehouse/partitions/consolidate/undo.ts';
+export { recoverConsolidations } from './warehouse/partitions/consolidate/recover.ts';
+export { type AdoptRequest } from './warehouse/partitions/adopt/adoption.ts';
+export { planAdopt, type AdoptPlan } from './warehouse/partitions/adopt/plan.ts';
+export { adoptedSet, applyUndoAdopt, planUndoAdopt } from './warehouse/partitions/adopt/undo.ts';
+export { recoverAdoptions, type RecoveredAdoption } from './warehouse/partitions/adopt/recover.ts';
+export { applyAdopt, type AdoptOptions, type AdoptResult } from './warehouse/partitions/adopt/apply.ts';
+export { watchSets } from './warehouse/partitions/watch.ts';
+export { type Alert } from './warehouse/partitions/alerts.ts';
 export { foldStream, type FoldOptions, type FoldResult } from './jobs/fold.ts';
 export {
   verifyBalances,
@@ -64,6 +135,22 @@ export {
   type VerifyReport,
 } from './warehouse/verify.ts';
 export { balanceAt, rebuildBalances, type RebuildScope } from './warehouse/rebuild.ts';
+export {
+  addLabels,
+  type AddedLabels,
+  type AddLabelsOptions,
+  type OnDuplicate,
+} from './warehouse/labels/add.ts';
+export { LABEL_TYPES, type LabelType } from './warehouse/labels/column-types.ts';
+export {
+  listLabels,
+  removeLabels,
+  type LabelColumn,
+  type LabelTable,
+  type LabelUse,
+  type RemoveOptions,
+} from './warehouse/labels/registry.ts';
+export { joinLabels, type JoinedLabels, type JoinLabelsOptions } from './warehouse/labels/views.ts';
 export { runDemo, type DemoReport } from './devnet/demo.ts';
 export {
   planMaintenance,
@@ -84,6 +171,6 @@ export {
   type SchedulerResult,
 } from './jobs/scheduler/scheduler.ts';
 export { scheduleOf, type Schedule, type VerbSchedule } from './jobs/scheduler/settings.ts';
-export { type Clock } from './jobs/scheduler/clock.ts';
+export { type Clock as SchedulerClock } from './jobs/scheduler/clock.ts';
 export { lastFailures, type MaintenanceFailure, type RunOutcome } from './warehouse/partitions/runs.ts';
 export { type LockMode, type Plan, type Step, type StepLock } from './warehouse/partitions/plan.ts';

@@ -1,6 +1,6 @@
 /** README.md keeps its word: what it shows exists, parses, runs, and equals what the code says. */
 import { execFile } from 'node:child_process';
-import { globSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
@@ -19,22 +19,11 @@ import {
   typesSection,
 } from '../scripts/readme-tables.ts';
 import { createProgram } from '../src/cli/main.ts';
-import { table } from '../src/cli/output.ts';
-import { createPool } from '../src/db/pool.ts';
+import { migrate } from '../src/db/migrate.ts';
 import { createChain } from '../src/devnet/chain.ts';
-import { runDemo } from '../src/devnet/demo.ts';
 import { startDevnet } from '../src/devnet/server.ts';
 import type { Devnet } from '../src/devnet/server.ts';
 import { parseConfig } from '../src/runtime/config.ts';
-import type {
-  Config,
-  PartitionPolicy,
-  RowsConfig,
-  ServerConfig,
-  SnapshotsConfig,
-  TransfersConfig,
-} from '../src/runtime/config.ts';
-import type { ParallelConfig } from '../src/runtime/parallel-config.ts';
 import { useDatabase } from './database.ts';
 import { load, type Settings } from './jobs/loading.ts';
 
@@ -70,9 +59,13 @@ const commandLines = (): string[] => {
 
 /** Parses the words behind `pgstrata` as the command line would, without doing anything. */
 const parsePgstrata = ([name = '', ...words]: readonly string[]): void => {
-  const command = createProgram().commands.find((candidate) => candidate.name() === name);
+  const found = createProgram().commands.find((candidate) => candidate.name() === name);
+  const verb = found?.commands.find((candidate) => candidate.name() === words[0]);
+  const command = verb ?? found;
   expect(command, `there is no command ${name}`).toBeDefined();
-  const { operands, unknown } = (command as Command).parseOptions([...words]);
+  const { operands, unknown } = (command as Command).parseOptions(
+    verb === undefined ? [...words] : words.slice(1),
+  );
   expect(unknown).toEqual([]);
   const places = command?.registeredArguments ?? [];
   if (!places.some((place) => place.variadic)) expect(operands.length).toBeLessThanOrEqual(places.length);
@@ -121,28 +114,41 @@ describe('policy files', () => {
     }
   });
 
-  it('are what the library example needs', { timeout: 120_000 }, async () => {
+  it('are what the library examples need', { timeout: 120_000 }, async () => {
     const folder = await mkdtemp(join(tmpdir(), 'pgstrata-readme-'));
     try {
       const [policy = ''] = blocksOf('yaml');
-      const [example = ''] = blocksOf('ts');
       const door = pathToFileURL(join(ROOT, 'src/index.ts'));
       await writeFile(join(folder, 'pgstrata.yaml'), policy.replace(SHOWN_URL, devnet.url));
-      await writeFile(join(folder, 'typed.ts'), example);
-      await writeFile(join(folder, 'run.mts'), example.replace("from 'pgstrata'", `from '${door.href}'`));
+      for (const [number, example] of numbered(blocksOf('ts'))) {
+        await writeFile(join(folder, `typed${number}.ts`), example);
+        await writeFile(
+          join(folder, `run${number}.mts`),
+          example.replace("from 'pgstrata'", `from '${door.href}'`),
+        );
+      }
       await typeCheck(folder);
       const { url } = await database.createDatabase();
       const env = { ...process.env, DATABASE_URL: url };
-      const { stdout } = await promisify(execFile)(process.execPath, ['run.mts'], { cwd: folder, env });
-      expect(stdout).toMatch(/^erc20_transfers: complete, \d{3,} rows$/m);
-      expect(stdout).toContain('position: 49');
+      await migrate({ connectionString: url });
+      let said = '';
+      for (const [number] of numbered(blocksOf('ts'))) {
+        const { stdout } = await promisify(execFile)(process.execPath, [`run${number}.mts`], {
+          cwd: folder,
+          env,
+        });
+        said += stdout;
+      }
+      expect(said).toMatch(/^erc20_transfers: complete, \d{3,} rows$/m);
+      expect(said).toContain('position: 49');
+      expect(said).toContain("tablename: 'account_balances_2026_01_04_hash_");
     } finally {
       await rm(folder, { recursive: true, force: true });
     }
   });
 });
 
-/** Compiles the folder's `typed.ts` with the project's own strictness; `pgstrata` is its source. */
+/** Compiles the folder's `typed*.ts` with the project's own strictness; `pgstrata` is its source. */
 const typeCheck = async (folder: string): Promise<void> => {
   const settings = {
     extends: join(ROOT, 'tsconfig.json'),
@@ -150,7 +156,7 @@ const typeCheck = async (folder: string): Promise<void> => {
       paths: { pgstrata: [join(ROOT, 'src/index.ts')] },
       typeRoots: [join(ROOT, 'node_modules/@types')],
     },
-    include: ['typed.ts'],
+    include: ['typed*.ts'],
   };
   await writeFile(join(folder, 'package.json'), '{"type":"module"}');
   await writeFile(join(folder, 'tsconfig.json'), JSON.stringify(settings));
@@ -182,155 +188,9 @@ describe('generated sections', () => {
     expect(sectionOf(readme, 'schema'), hint).toBe(await schemaSection(database.pool));
   });
 
-  it('the demo’s output, but for its times', { timeout: 120_000 }, async () => {
-    const { url } = await database.createDatabase();
-    const pool = createPool(url);
-    try {
-      const { signal } = new AbortController();
-      const ignore = (): void => undefined;
-      const { report, busiest } = await runDemo({
-        pool,
-        connectionString: url,
-        signal,
-        say: ignore,
-        onEvent: ignore,
-      });
-      const shown = sectionOf(readme, 'demo');
-      const rows = busiest.map((line) => [line.account, line.asset, BigInt(line.balance), line.changes]);
-      expect(shown, hint).toContain(table(['account', 'asset', 'balance', 'changes'], rows));
-      const { seconds: _seconds, rows_per_second: _rate, ...counts } = report;
-      for (const count of Object.values(counts)) expect(shown, hint).toContain(count.toLocaleString('en'));
-    } finally {
-      await pool.end();
-    }
-  });
-
   it('are replaced between their markers only', () => {
     const text = 'a <!-- x:begin -->old<!-- x:end --> b';
     expect(replaceSection(text, 'x', 'new')).toBe('a <!-- x:begin -->\nnew\n<!-- x:end --> b');
     expect(() => replaceSection(text, 'y', 'new')).toThrow('no section y');
-  });
-});
-
-type Schedule = Config['schedule'];
-
-/** A list that is complete and has no more: the compiler refuses this file when a field comes or goes. */
-const allOf = <T>(fields: Record<keyof Required<T>, true>): string[] => Object.keys(fields);
-
-const STREAM_FIELDS = {
-  server: true,
-  load: true,
-  query: true,
-  block: true,
-  network_column: true,
-  commit_rows: true,
-} as const;
-
-describe('reference', () => {
-  it('lists every field of the configuration and no other', () => {
-    const warehouse = allOf<Config['database']>({ url: true, allow_plaintext: true });
-    const servers = allOf<Omit<ServerConfig, 'tls'>>({
-      url: true,
-      kind: true,
-      token: true,
-      allow_plaintext: true,
-    });
-    const tls = allOf<NonNullable<ServerConfig['tls']>>({
-      ca: true,
-      cert: true,
-      key: true,
-      server_name: true,
-    });
-    const transfers = allOf<Omit<TransfersConfig, 'parallel'>>({
-      ...STREAM_FIELDS,
-      standard: true,
-      time: true,
-      asset: true,
-      token_id: true,
-      grain: true,
-      fold: true,
-      ordinal: true,
-      rules: true,
-    });
-    const snapshots = allOf<Omit<SnapshotsConfig, 'parallel'>>({
-      ...STREAM_FIELDS,
-      standard: true,
-      time: true,
-      account: true,
-      asset: true,
-      balance: true,
-      usd_value: true,
-      data: true,
-      grain: true,
-      only_changes: true,
-    });
-    const rows = allOf<Omit<RowsConfig, 'partition' | 'parallel'>>({
-      ...STREAM_FIELDS,
-      table: true,
-      columns: true,
-    });
-    const parallel = allOf<ParallelConfig>({
-      workers: true,
-      partitions: true,
-      partition_blocks: true,
-      target_rows: true,
-      reorg_buffer: true,
-      stop_on_error: true,
-    });
-    const partition = allOf<NonNullable<RowsConfig['partition']>>({
-      time: true,
-      hash: true,
-      modulus: true,
-      list: true,
-      groups: true,
-    });
-    const sets = allOf<PartitionPolicy>({
-      modulus: true,
-      premake: true,
-      window_start: true,
-      window_ahead: true,
-      consolidate_after: true,
-      retain: true,
-      groups: true,
-    });
-    const switched = { enabled: true, cron: true } as const;
-    const schedule = {
-      create: allOf<Schedule['create']>(switched),
-      consolidate: allOf<Schedule['consolidate']>({ ...switched, weeks: true, after_months: true }),
-      retain: allOf<Schedule['retain']>(switched),
-      optimize: allOf<Schedule['optimize']>(switched),
-    };
-    const timing = allOf<Omit<Schedule, keyof typeof schedule>>({ poll_seconds: true, jitter_seconds: true });
-    const fields = [
-      ...warehouse.map((field) => `database.${field}`),
-      ...servers.map((field) => `servers.<name>.${field}`),
-      ...tls.map((field) => `servers.<name>.tls.${field}`),
-      ...[...transfers, ...snapshots, ...rows].map((field) => `streams.<name>.${field}`),
-      ...parallel.map((field) => `streams.<name>.parallel.${field}`),
-      ...partition.map((field) => `streams.<name>.partition.${field}`),
-      ...sets.map((field) => `partitions.<set>.${field}`),
-      ...Object.entries(schedule).flatMap(([verb, own]) => own.map((field) => `schedule.${verb}.${field}`)),
-      ...timing.map((field) => `schedule.${field}`),
-    ];
-    const shown = [...readme.matchAll(/^\|.*$/gm)]
-      .map(([line]) => line.split('|')[1] ?? '')
-      .flatMap((cell) => [...cell.matchAll(/`((?:database|servers|streams|partitions|schedule)\.[^`]+)`/g)])
-      .map((match) => match[1] ?? '');
-    expect(shown.toSorted()).toEqual([...new Set(fields)].toSorted());
-  });
-
-  it('lists the environment variables that are read', () => {
-    const named = globSync('{src,scripts,test}/**/*.ts', { cwd: ROOT })
-      .flatMap((file) => [
-        ...readFileSync(join(ROOT, file), 'utf8').matchAll(/\b(?:env|environment)\['(\w+)'\]/g),
-      ])
-      .concat([...readFileSync(join(ROOT, 'test/seed.ts'), 'utf8').matchAll(/'(PGSTRATA_\w+)'/g)])
-      .map((match) => match[1] ?? '')
-      .filter((name) => /^(?:PG|DATABASE_|TEST_|CONSOLIDATION_)/.test(name));
-    const section = readme.slice(readme.indexOf('### Environment'), readme.indexOf('### Arrow'));
-    const shown = [...section.matchAll(/^\| ((?:`\w+`(?:, )?)+)/gm)].flatMap((match) =>
-      [...(match[1] ?? '').matchAll(/\w+/g)].map(([name]) => name),
-    );
-    expect(shown.toSorted()).toEqual([...new Set(named)].toSorted());
   });
 });

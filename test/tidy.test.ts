@@ -23,6 +23,8 @@ const FLOORS: Readonly<Record<string, number>> = {
 };
 
 const LINES_MAX = 350;
+/** Written by `npm run schema:types`: as long as the schema is. */
+const GENERATED = 'src/db/schema.ts';
 const sources = files('src/**/*.ts');
 const everything = files('src/**/*.ts', 'test/**/*.ts', 'scripts/**/*.ts', 'sql/**/*.sql');
 
@@ -90,7 +92,7 @@ describe('every file', () => {
   it.each(everything)('%s opens with a sentence and is no longer than it should be', (file) => {
     const text = read(file);
     if (file.endsWith('.ts') && !text.startsWith('#!')) expect(text).toMatch(/^\/\*\*/);
-    expect(text.split('\n').length).toBeLessThanOrEqual(LINES_MAX);
+    if (file !== GENERATED) expect(text.split('\n').length).toBeLessThanOrEqual(LINES_MAX);
   });
 
   it('has a name that says what it holds', () => {

@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:29a9cd73a21a48e981c1b2b06b743b0eba619d1a
+--! Hash: sha1:af5ea603f2290d32931279f0b3ec6772b1d7e672
 --! Message: warehouse
 
 -- Table DDL lives only here; functions and views live one per file under sql/ and are included below.
@@ -23,6 +23,7 @@ create table strata.partition_sets (
   heap_order        text not null default 'time' check (heap_order in ('time', 'key')),
   hold              interval not null default '7 days' check (hold >= interval '0'),
   size_alert        bigint not null default 1000000000 check (size_alert > 0),
+  retained_from     timestamptz not null default '-infinity',
   created_at        timestamptz not null default now()
 );
 comment on table strata.partition_sets is 'One row per managed parent table: how its weeks are cut, created ahead, consolidated and retained';
@@ -38,6 +39,7 @@ comment on column strata.partition_sets.groups is 'For the list layout: [{"name"
 comment on column strata.partition_sets.heap_order is 'How a consolidated week lies on disk: by time (BRIN on time works) or by key (account look-ups read few pages)';
 comment on column strata.partition_sets.hold is 'How long a week that was taken out is kept before it is dropped';
 comment on column strata.partition_sets.size_alert is 'Bytes beyond which one partition is reported as too big';
+comment on column strata.partition_sets.retained_from is 'Weeks before this were dropped by retention: they are not made again, and rows of that time are quarantined';
 
 create table strata.streams (
   stream       text primary key check (stream <> ''),
@@ -70,6 +72,8 @@ create table strata.stream_batches (
   batch_id       bigint not null,
   row_count      bigint not null,
   quarantined    bigint not null default 0,
+  unmatched      bigint,
+  dropped        bigint,
   block_time     timestamptz,
   min_time       timestamptz,
   max_time       timestamptz,
@@ -77,13 +81,38 @@ create table strata.stream_batches (
   primary key (source_id, start_block),
   check (end_block >= start_block)
 );
+create index stream_batches_end on strata.stream_batches (source_id, end_block);
 comment on table strata.stream_batches is 'The ledger: one row per committed block range, written in the transaction of its rows';
-comment on column strata.stream_batches.hash is 'Hash of end_block; null where the range was cut short by --to';
+comment on column strata.stream_batches.hash is 'Hash of end_block; null where the range was cut short, by --to or a reorg: the next run that goes on behind it reads it again';
 comment on column strata.stream_batches.prev_hash is 'Hash of the parent of start_block; null where the server does not say';
 comment on column strata.stream_batches.batch_id is 'First 8 bytes of SHA-256 over network:start:end:hash:prev_hash';
 comment on column strata.stream_batches.block_time is 'Time of end_block, where the server says it';
 comment on column strata.stream_batches.min_time is 'Earliest time among the range''s rows: the literal bound that lets a reorg prune old weeks';
 comment on column strata.stream_batches.row_count is 'Rows the range put into its table';
+comment on column strata.stream_batches.unmatched is 'Rows that found no label in at least one of the stream''s joins, as they were loaded; null where it has none, or a reorg cut the range';
+comment on column strata.stream_batches.dropped is 'Rows that an inner join left out for it';
+
+create table strata.stream_health (
+  stream        text primary key check (stream <> ''),
+  state         text not null check (state in ('running', 'waiting', 'stopped')),
+  failures      int not null default 0 check (failures >= 0),
+  retries       bigint not null default 0 check (retries >= 0),
+  next_try_at   timestamptz,
+  last_error    jsonb,
+  breaker       text not null default 'closed' check (breaker in ('closed', 'open', 'half-open')),
+  rate_delay_ms int not null default 0 check (rate_delay_ms >= 0),
+  heads         jsonb not null default '{}',
+  started_at    timestamptz not null,
+  updated_at    timestamptz not null default clock_timestamp(),
+  host          text not null,
+  pid           int not null
+);
+comment on table strata.stream_health is 'What the process that loads a stream says of itself, at each change and a few times a minute; one that says nothing for two minutes is lost';
+comment on column strata.stream_health.state is 'running; waiting for the next try; stopped, by an error where last_error says so, else at its end';
+comment on column strata.stream_health.failures is 'Failed tries since the last commit';
+comment on column strata.stream_health.retries is 'Tries after a failure since the process started';
+comment on column strata.stream_health.last_error is 'kind, message, sqlstate, grpc_status and the time of the newest failure, without secrets; kept while running, as long as nothing was committed since';
+comment on column strata.stream_health.heads is 'Newest block the server has shown, by network';
 
 create table strata.quarantine (
   quarantine_id  bigint generated always as identity primary key,
@@ -264,6 +293,42 @@ comment on column strata.consolidations.predicted_saving is 'Share of bytes_befo
 comment on column strata.consolidations.actual_saving is 'Share of bytes_before that was saved, 0 to 1';
 comment on column strata.consolidations.proof is 'Row count and order-independent hash of both sides at one snapshot';
 
+create table strata.retentions (
+  retention_id    bigint generated always as identity primary key,
+  set_name        text not null references strata.partition_sets,
+  cutoff          timestamptz not null,
+  retained_before timestamptz not null,
+  floor_before    timestamptz not null,
+  noted_at        timestamptz not null default clock_timestamp(),
+  undone_at       timestamptz,
+  dropped_at      timestamptz
+);
+comment on table strata.retentions is 'Journal: one row per retention of a set, written in the transaction that takes the weeks before cutoff out of the reckoning; what undoing it needs';
+comment on column strata.retentions.retained_before is 'partition_sets.retained_from before it';
+comment on column strata.retentions.floor_before is 'What balance_status said of the set before it: opened_before, changes_from or observations_from';
+comment on column strata.retentions.dropped_at is 'When the last of its weeks was dropped: from then on it cannot be undone';
+
+create table strata.held_openings (
+  retention_id    bigint not null references strata.retentions on delete cascade,
+  account_address bytea not null,
+  asset_id        bigint not null,
+  balance         numeric,
+  "timestamp"     timestamptz,
+  primary key (retention_id, account_address, asset_id)
+);
+comment on table strata.held_openings is 'Opening rows as they were before a retention wrote over them, until its weeks are dropped; balance is null where there was none';
+
+create table strata.held_deltas (
+  retention_id    bigint not null references strata.retentions on delete cascade,
+  account_address bytea not null,
+  asset_id        bigint not null,
+  period          timestamptz not null,
+  delta           numeric not null,
+  change_count    int not null,
+  primary key (retention_id, account_address, asset_id, period)
+);
+comment on table strata.held_deltas is 'What late changes added to opening balances since a retention, by period: undoing it gives that to the rows it puts back';
+
 create table strata.held_partitions (
   held_id          bigint generated always as identity primary key,
   set_name         text not null references strata.partition_sets,
@@ -275,6 +340,7 @@ create table strata.held_partitions (
   bytes            bigint,
   row_count        bigint,
   consolidation_id bigint references strata.consolidations,
+  retention_id     bigint references strata.retentions,
   state            text not null default 'held' check (state in ('detaching', 'held', 'dropped', 'reattached')),
   detail           jsonb not null default '{}',
   detached_at      timestamptz not null default clock_timestamp(),
@@ -284,6 +350,62 @@ create table strata.held_partitions (
 comment on table strata.held_partitions is 'Journal: weeks that were taken out of their set, each kept in schema strata_held until drop_after, so that it can be put back';
 comment on column strata.held_partitions.partition is 'The table itself; its name changes when it is held, its oid does not';
 comment on column strata.held_partitions.partition_name is 'Its name in the set, which it gets back when it is put back';
+
+create table strata.labels (
+  label_name  text primary key check (label_name ~ '^[a-z_][a-z0-9_]{0,38}$'),
+  key_header  text not null,
+  columns     jsonb not null,
+  row_count   bigint not null,
+  duplicates  bigint not null default 0,
+  source_file text not null,
+  sha256      text not null,
+  loaded_at   timestamptz not null default clock_timestamp()
+);
+comment on table strata.labels is 'One row per loaded label file; its rows are in strata.labels_<label_name>, keyed by account_address';
+comment on column strata.labels.columns is '[{"name": …, "type": …, "header": …}] of each column beside the key';
+comment on column strata.labels.duplicates is 'Rows of the file that were left out because their key came more than once';
+
+create table strata.label_views (
+  view_schema text not null,
+  view_name   text not null,
+  label_name  text not null references strata.labels,
+  base_schema text not null,
+  base_name   text not null,
+  join_column text not null,
+  join_type   text not null check (join_type in ('left', 'inner')),
+  columns     jsonb,
+  prefix      text not null default '',
+  primary key (view_schema, view_name)
+);
+comment on table strata.label_views is 'Views that join a label table to another: how to make them anew when a reload changes the label''s columns';
+comment on column strata.label_views.columns is 'Names of the label''s columns in the view; null for all of them';
+
+create table strata.adoptions (
+  adoption_id  bigint generated always as identity primary key,
+  set_name     text not null,
+  source       oid not null,
+  root         oid,
+  step         text not null check (step in
+    ('planned', 'capturing', 'copying', 'indexing', 'arming', 'replaying', 'verified', 'swapped', 'undoing', 'undone', 'dropped', 'failed')),
+  adoption     jsonb not null,
+  row_count    bigint,
+  bytes_before bigint,
+  bytes_after  bigint,
+  proof        jsonb,
+  detail       jsonb not null default '{}',
+  error        text,
+  started_at   timestamptz not null default clock_timestamp(),
+  updated_at   timestamptz not null default clock_timestamp(),
+  swapped_at   timestamptz,
+  drop_after   timestamptz,
+  finished_at  timestamptz
+);
+create unique index adoptions_one_at_a_time on strata.adoptions (set_name) where finished_at is null;
+comment on table strata.adoptions is 'Journal: one row per table that was made a managed set, brought up to date at each step; a crash resumes or undoes from it';
+comment on column strata.adoptions.source is 'The plain table; in schema strata_held from swapped on, until drop_after';
+comment on column strata.adoptions.step is 'The last step that is committed';
+comment on column strata.adoptions.adoption is 'Every name and statement that undoing or resuming needs';
+comment on column strata.adoptions.proof is 'Row count and order-independent hash of both sides at one snapshot';
 
 create schema if not exists strata_held;
 comment on schema strata_held is 'Weeks that maintenance took out of their set and has not dropped yet; see strata.held_partitions';
@@ -446,6 +568,40 @@ return ('x' || encode(substr(sha256(convert_to('pgstrata:' || name, 'UTF8')), 1,
 comment on function strata.advisory_key(text) is
   'The key of a named advisory lock, the first 8 bytes of SHA-256: the same as the client''s. Names in use: ''maintain <set>'' (one maintainer per set), ''gate <set>'' (shared by each load, exclusive for a swap).';
 --! EndIncluded functions/advisory_key.sql
+--! Included functions/refuse_detached.sql
+create or replace function strata.refuse_detached() returns trigger
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+begin
+  if current_setting('strata.replaying', true) = 'on' then
+    return null;
+  end if;
+  raise exception '% is not part of its set now; nothing may be written to it', tg_relid::regclass
+    using errcode = 'object_not_in_prerequisite_state', hint = 'Write to the parent table, or look the partition up again.';
+end
+$$;
+
+comment on function strata.refuse_detached() is
+  'Trigger on tables that maintenance has taken out of their set or not put in yet: whoever looked a partition up before an exchange and writes now would lose what is written, so it is refused. Only a copy or a replay, which sets strata.replaying, may.';
+--! EndIncluded functions/refuse_detached.sql
+--! Included functions/guard_detached.sql
+create or replace function strata.guard_detached(week regclass) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  part regclass;
+begin
+  for part in select t.relid from pg_partition_tree(week) t order by t.level loop
+    execute format('create or replace trigger strata_detached before insert or update or delete or truncate on %s for each statement execute function strata.refuse_detached()', part);
+  end loop;
+end
+$$;
+
+comment on function strata.guard_detached(regclass) is
+  'Refuses further writes to a week that is taken out, and to its partitions: see refuse_detached().';
+--! EndIncluded functions/guard_detached.sql
 --! Included functions/week_key.sql
 create or replace function strata.week_key(instant timestamptz) returns text
 language sql immutable strict parallel safe
@@ -528,6 +684,24 @@ $$;
 comment on function strata.check_groups(text, jsonb) is
   'True for groups that a set of list layout can be cut by (or null); an error that says what is wrong with them otherwise.';
 --! EndIncluded functions/check_groups.sql
+--! Included functions/share_gates.sql
+create or replace function strata.share_gates(variadic sets text[]) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  one text;
+begin
+  -- In one order, whatever order the caller names them in: two loaders and two swaps could wait for each other in a ring otherwise.
+  foreach one in array (select array_agg(s order by s) from unnest(sets) s) loop
+    perform pg_advisory_xact_lock_shared(strata.advisory_key('gate ' || one));
+  end loop;
+end
+$$;
+
+comment on function strata.share_gates(text[]) is
+  'Says that this transaction is going to write to these sets. Call it before the first write: a swap of partitions waits for those who are in, and those who come wait for the swap, instead of being met with locks held.';
+--! EndIncluded functions/share_gates.sql
 --! Included functions/missing_weeks.sql
 create or replace function strata.missing_weeks(set_name text, first_week timestamptz, last_week timestamptz) returns timestamptz[]
 language sql volatile
@@ -537,11 +711,14 @@ begin atomic
     from generate_series(first_week, last_week, interval '168 hours') week
    where not exists (
      select from strata.set_partitions(missing_weeks.set_name) p
-      where p.lower_bound < week + interval '168 hours' and p.upper_bound > week);
+      where p.lower_bound < week + interval '168 hours' and p.upper_bound > week)
+     and not exists (
+     select from strata.partition_sets s
+      where s.set_name = missing_weeks.set_name and week + interval '168 hours' <= s.retained_from);
 end;
 
 comment on function strata.missing_weeks(text, timestamptz, timestamptz) is
-  'The weeks of a managed set in [first_week, last_week] that no attached partition covers. Volatile: it must see what others committed while we waited for the lock.';
+  'The weeks of a managed set in [first_week, last_week] that no attached partition covers, without those that retention has dropped. Volatile: it must see what others committed while we waited for the lock.';
 --! EndIncluded functions/missing_weeks.sql
 --! Included functions/create_week.sql
 create or replace function strata.create_week(set_name text, lower_bound timestamptz) returns regclass
@@ -558,6 +735,7 @@ declare
   upper_bound timestamptz := lower_bound + interval '168 hours';
   storage     text;
   leaf        record;
+  part        text;
 begin
   select * into strict s from strata.partition_sets p where p.set_name = create_week.set_name;
   select n.nspname, c.relname into strict schema_name, root
@@ -566,7 +744,7 @@ begin
   -- CREATE … PARTITION OF would lock the root ACCESS EXCLUSIVE. Built apart with a CHECK that equals its bounds, the week is
   -- attached under SHARE UPDATE EXCLUSIVE and without a scan.
   execute format(
-    'create table %1$I.%2$I (like %1$I.%3$I including all, constraint %4$I check (%5$I >= %6$L and %5$I < %7$L)) partition by %8$s (%9$I)',
+    'create table %1$I.%2$I (like %1$I.%3$I including all excluding identity, constraint %4$I check (%5$I >= %6$L and %5$I < %7$L)) partition by %8$s (%9$I)',
     schema_name, week, root, week || '_bounds', s.time_column, lower_bound, upper_bound, s.layout, s.hash_column);
   storage := case when s.leaf_fillfactor is null then '' else format(' with (fillfactor = %s)', s.leaf_fillfactor) end;
   for leaf in
@@ -579,6 +757,13 @@ begin
     select 'default', 'default' where s.layout = 'list'
   loop
     execute format('create table %1$I.%2$I partition of %1$I.%3$I %4$s%5$s', schema_name, week || '_' || leaf.name, week, leaf.bound, storage);
+  end loop;
+  -- Whoever owns the root can alter it only if the partitions are theirs, too.
+  for part in
+    select format('%I.%I', schema_name, p.relname) from pg_class p join pg_class r on r.oid = s.parent and r.relowner <> p.relowner
+     where p.oid in (select t.relid from pg_partition_tree(format('%I.%I', schema_name, week)::regclass) t)
+  loop
+    execute format('alter table %s owner to %I', part, (select pg_get_userbyid(r.relowner) from pg_class r where r.oid = s.parent));
   end loop;
   execute format('alter table %1$I.%2$I attach partition %1$I.%3$I for values from (%4$L) to (%5$L)',
     schema_name, root, week, lower_bound, upper_bound);
@@ -629,8 +814,32 @@ end
 $$;
 
 comment on function strata.ensure_weeks(text, timestamptz, timestamptz) is
-  'Makes sure that every week from from_time to to_time (both inclusive) exists; returns them with what was created. Security definer, so that a loader needs no right to create tables. Safe for any number of callers at once; commit soon, the attach holds SHARE UPDATE EXCLUSIVE on the root until then.';
+  'Makes sure that every week from from_time to to_time (both inclusive) exists; returns them with what was created. Weeks that retention has dropped (before partition_sets.retained_from) are not made again. Security definer, so that a loader needs no right to create tables. Safe for any number of callers at once; commit soon, the attach holds SHARE UPDATE EXCLUSIVE on the root until then.';
 --! EndIncluded functions/ensure_weeks.sql
+--! Included functions/free_set_name.sql
+create or replace function strata.free_set_name(schema_name text, table_name text) returns text
+language plpgsql stable strict
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  candidate text;
+begin
+  foreach candidate in array array[table_name, schema_name || '_' || table_name] loop
+    if octet_length(candidate) <= 39 and not exists (
+      select from strata.partition_sets s where s.set_name = candidate and s.parent is distinct from to_regclass(format('%I.%I', schema_name, table_name)))
+    then
+      return candidate;
+    end if;
+  end loop;
+  raise exception 'there is no name left for a partition set of %.%', quote_ident(schema_name), quote_ident(table_name)
+    using errcode = 'duplicate_object',
+          hint = 'Sets are named table, or schema_table where that is taken, of 39 bytes at most: give the table a shorter name.';
+end
+$$;
+
+comment on function strata.free_set_name(text, text) is
+  'The name for the partition set of a table: that of the table, or schema_table where another table has it.';
+--! EndIncluded functions/free_set_name.sql
 --! Included functions/create_partition_set.sql
 create or replace function strata.create_partition_set(
   set_name text, parent regclass, time_column name, hash_column name, modulus int default 4, groups jsonb default null
@@ -668,12 +877,16 @@ begin
   values (set_name, parent, time_column, hash_column, modulus, case when groups is null then 'hash' else 'list' end, groups)
   on conflict on constraint partition_sets_pkey do nothing;
   select * into strict result from strata.partition_sets p where p.set_name = create_partition_set.set_name;
+  if result.parent <> create_partition_set.parent then
+    raise exception 'the partition set % is the table % already', quote_literal(result.set_name), result.parent
+      using errcode = 'duplicate_object', hint = 'Weeks are named after their set: give this table''s set another name.';
+  end if;
   return result;
 end
 $$;
 
 comment on function strata.create_partition_set(text, regclass, name, name, int, jsonb) is
-  'Puts a table that is partitioned by range of a timestamptz column under management: weeks × modulus hash partitions of hash_column, or, with groups ([{"name": "holding", "values": ["…"]}]), list partitions of its values and one for all others. A set of that name stays as it is.';
+  'Puts a table that is partitioned by range of a timestamptz column under management: weeks × modulus hash partitions of hash_column, or, with groups ([{"name": "holding", "values": ["…"]}]), list partitions of its values and one for all others. A set of that name for the same table stays as it is; for another table it is refused.';
 --! EndIncluded functions/create_partition_set.sql
 --! Included functions/partition_info.sql
 create or replace function strata.partition_info(set_name text)
@@ -771,6 +984,21 @@ $$;
 comment on function strata.consolidation_refusal(text, regclass) is
   'Why a week cannot be consolidated as it stands, with what to do about it; null when it can.';
 --! EndIncluded functions/consolidation_refusal.sql
+--! Included functions/require_months.sql
+create or replace function strata.require_months(months int) returns void
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if months is null or months not between 0 and 1200 then
+    raise exception 'months must be 0 to 1200, not %', coalesce(months::text, 'null') using errcode = 'invalid_parameter_value';
+  end if;
+end
+$$;
+
+comment on function strata.require_months(int) is
+  'Refuses an age in months that makes no sense; asked before any lock is taken.';
+--! EndIncluded functions/require_months.sql
 --! Included functions/old_weeks.sql
 create or replace function strata.old_weeks(set_name text, months int)
 returns table (
@@ -784,9 +1012,7 @@ as $$
 #variable_conflict use_column
 begin
   perform strata.require_set(old_weeks.set_name);
-  if old_weeks.months is null or old_weeks.months not between 0 and 1200 then
-    raise exception 'months must be 0 to 1200, not %', coalesce(old_weeks.months::text, 'null') using errcode = 'invalid_parameter_value';
-  end if;
+  perform strata.require_months(old_weeks.months);
   return query
     select w.partition, coalesce(strata.week_key(w.lower_bound), w.partition_name), w.lower_bound, w.upper_bound, w.kind, w.leaves, w.row_estimate,
            w.total_bytes, strata.consolidation_refusal(old_weeks.set_name, w.partition)
@@ -1615,6 +1841,7 @@ begin
   for part in select t.relid from pg_partition_tree(week::regclass) t order by t.level loop
     execute format('alter table %s set schema strata_held', part);
   end loop;
+  perform strata.guard_detached(week::regclass);
 end
 $$;
 
@@ -1848,6 +2075,7 @@ begin
        order by o.lower_bound nulls last;
     return;
   end if;
+  perform strata.require_months(consolidate_old_weeks.months);
   perform strata.lock_maintenance(consolidate_old_weeks.set_name);
   return query
     select o.week_key, 'SKIPPED', null::bigint, o.total_bytes, null::bigint, null::numeric, o.refusal
@@ -2056,6 +2284,566 @@ comment on function strata.weekly_consolidation_report() is
 --! EndIncluded functions/weekly_consolidation_report.sql
 alter table strata.partition_sets add constraint usable_groups check (strata.check_groups(set_name, groups));
 
+--! Included functions/role_text.sql
+create or replace function strata.role_text(role oid) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+return case when role = 0 then 'public' else quote_ident(pg_get_userbyid(role)) end;
+
+comment on function strata.role_text(oid) is 'A role as it stands in GRANT and CREATE POLICY; 0 is public.';
+--! EndIncluded functions/role_text.sql
+--! Included functions/index_statements.sql
+create or replace function strata.index_statements(source regclass, target text)
+returns table (statement text, definition text)
+language sql stable
+set search_path = pg_catalog, strata, pg_temp
+begin atomic
+  select case
+           when k.oid is not null then format('alter table %s add %s with (fillfactor = 100)%s', target,
+             left(k.definition, length(k.definition) - length(k.tail)), k.tail)
+           else format('create %sindex on %s using %s%s%s', case when i.indisunique then 'unique ' else '' end, target, p.core,
+             case a.amname
+               when 'btree' then ' with (fillfactor = 100)'
+               when 'brin' then ' with (pages_per_range = 16, autosummarize = on)'
+               else p.options end,
+             p.condition)
+         end,
+         concat(k.contype, case when i.indisunique then ' unique ' else ' ' end, p.core, p.condition)
+    from pg_index i
+    join pg_class c on c.oid = i.indexrelid
+    join pg_am a on a.oid = c.relam
+    join pg_class t on t.oid = i.indrelid
+    join pg_namespace n on n.oid = t.relnamespace
+    cross join lateral (
+      select coalesce(' with (' || (
+               select string_agg(quote_ident(o.option_name) || '='
+                        || case when quote_ident(o.option_value) = o.option_value then o.option_value else quote_literal(o.option_value) end, ', ')
+                 from pg_options_to_table(c.reloptions) o) || ')', '') as options,
+             coalesce(' WHERE ' || pg_get_expr(i.indpred, i.indrelid), '') as condition,
+             -- What pg_get_indexdef() says before the access method, to the letter.
+             length(concat('CREATE ', case when i.indisunique then 'UNIQUE ' end, 'INDEX ', quote_ident(c.relname), ' ON ',
+               case when c.relkind = 'I' then 'ONLY ' end, format('%I.%I', n.nspname, t.relname), ' USING ')) as head
+    ) d
+    cross join lateral (
+      select d.options, d.condition,
+             substr(left(pg_get_indexdef(c.oid), length(pg_get_indexdef(c.oid)) - length(d.options) - length(d.condition)), d.head + 1) as core
+    ) p
+    left join lateral (
+      select con.oid, con.contype, pg_get_constraintdef(con.oid) as definition,
+             concat(case when con.condeferrable then ' DEFERRABLE' end, case when con.condeferred then ' INITIALLY DEFERRED' end) as tail
+        from pg_constraint con where con.conindid = c.oid and con.conrelid = t.oid and con.contype in ('p', 'u')
+    ) k on true
+   where i.indrelid = source and i.indisvalid
+   order by i.indisprimary desc, c.relname;
+end;
+
+comment on function strata.index_statements(regclass, text) is
+  'The statements that give target every index of source, as a table that is no longer written much wants them: b-trees packed, BRIN fine-grained. Keys come as constraints, because ATTACH adopts no plain index for one. definition is the same for two indexes that ATTACH takes for each other, but for the names of their tables.';
+--! EndIncluded functions/index_statements.sql
+--! Included functions/unmatched_indexes.sql
+create or replace function strata.unmatched_indexes(source regclass, target regclass) returns setof text
+language sql stable
+set search_path = pg_catalog, strata, pg_temp
+begin atomic
+  select s.statement
+    from pg_class c
+    join pg_namespace n on n.oid = c.relnamespace
+    cross join lateral strata.index_statements(source, format('%I.%I', n.nspname, c.relname)) s
+   where c.oid = target and s.definition not in (select t.definition from strata.index_statements(target, '') t);
+end;
+
+comment on function strata.unmatched_indexes(regclass, regclass) is
+  'The statements for those indexes of source that target has not; none when ATTACH of target to source would build nothing.';
+--! EndIncluded functions/unmatched_indexes.sql
+--! Included functions/copy_properties.sql
+create or replace function strata.copy_properties(source regclass, target regclass) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  leaves  oid[] := coalesce((select array_agg(i.inhrelid) from pg_inherits i where i.inhparent = source), array[source::oid]);
+  command text;
+begin
+  for command in
+    with like_source as (  -- what holds for the week, or for each of its leaves
+      select c.oid, c.relacl, c.relowner from pg_class c where c.oid = source
+    ),
+    acl as (
+      select null::name as column_name, x.grantee, x.privilege_type, x.is_grantable, c.oid = source as of_week
+        from pg_class c cross join lateral aclexplode(c.relacl) x
+       where c.oid = source or c.oid = any (leaves)
+      union all
+      select a.attname, x.grantee, x.privilege_type, x.is_grantable, a.attrelid = source
+        from pg_attribute a cross join lateral aclexplode(a.attacl) x
+       where (a.attrelid = source or a.attrelid = any (leaves)) and a.attnum > 0 and not a.attisdropped
+    ),
+    granted as (
+      select column_name, grantee, privilege_type, bool_or(is_grantable) as is_grantable
+        from acl
+       where grantee <> (select relowner from like_source)
+       group by column_name, grantee, privilege_type
+      having bool_or(of_week) or count(*) = cardinality(leaves)
+    )
+    -- Default privileges have given the new table what the old one may not have.
+    select s.statement from (
+    select 1 as place, format('revoke all on table %s from %s', target, strata.role_text(x.grantee))
+      from pg_class c cross join lateral aclexplode(c.relacl) x
+     where c.oid = target and x.grantee <> c.relowner
+     group by x.grantee
+    union all
+    select 2, format('alter table %s owner to %I', target, pg_get_userbyid(s.relowner))
+      from like_source s, pg_class t where t.oid = target and t.relowner <> s.relowner
+    union all
+    select 3, format('grant %s%s on table %s to %s%s', privilege_type, ' (' || quote_ident(column_name) || ')', target,
+             strata.role_text(grantee), case when is_grantable then ' with grant option' else '' end)
+      from granted
+    union all
+    select 4, format('alter table %s enable row level security', target)
+     where exists (select from pg_class c where (c.oid = source or c.oid = any (leaves)) and c.relrowsecurity)
+    union all
+    select 4, format('alter table %s force row level security', target)
+     where exists (select from pg_class c where (c.oid = source or c.oid = any (leaves)) and c.relforcerowsecurity)
+    union all
+    select 5, format('create policy %I on %s as %s for %s to %s%s%s', p.polname, target,
+             case when p.polpermissive then 'permissive' else 'restrictive' end,
+             case p.polcmd when 'r' then 'select' when 'a' then 'insert' when 'w' then 'update' when 'd' then 'delete' else 'all' end,
+             (select string_agg(strata.role_text(r), ', ') from unnest(p.polroles) r),
+             ' using (' || pg_get_expr(p.polqual, p.polrelid) || ')', ' with check (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')')
+      from (select distinct on (polname) * from pg_policy
+             where polrelid = source or polrelid = any (leaves) order by polname, polrelid <> source) p
+    union all
+    select 6, format('comment on table %s is %L', target, obj_description(source, 'pg_class'))
+     where obj_description(source, 'pg_class') is not null
+    union all
+    -- What leaves agree on; room for updates is what a settled week does not need.
+    select 7, format('alter table %s set (%s)', target, string_agg(format('%I = %L', option_name, option_value), ', '))
+      from (select o.option_name, o.option_value
+              from pg_class c cross join lateral pg_options_to_table(c.reloptions) o
+             where c.oid = any (leaves) and o.option_name not in ('fillfactor', 'autovacuum_enabled')
+               and (select t.relkind from pg_class t where t.oid = target) = 'r'
+             group by 1, 2 having count(*) = cardinality(leaves)) agreed
+    having count(*) > 0
+    union all
+    select 8, format('alter table %s alter column %I set statistics %s', target, a.attname, max(l.attstattarget))
+      from pg_attribute a
+      join pg_attribute l on l.attname = a.attname and (l.attrelid = source or l.attrelid = any (leaves)) and l.attstattarget >= 0
+     where a.attrelid = target and a.attnum > 0 and not a.attisdropped
+     group by a.attname
+    union all
+    select 9, format('alter table %s alter column %I set (%s)', target, attname, string_agg(format('%I = %L', option_name, option_value), ', '))
+      from (select distinct on (l.attname, o.option_name) l.attname, o.option_name, o.option_value
+              from pg_attribute l cross join lateral pg_options_to_table(l.attoptions) o
+             where (l.attrelid = source or l.attrelid = any (leaves)) and not l.attisdropped
+             order by l.attname, o.option_name, l.attrelid <> source) options
+     group by attname
+    ) s(place, statement) order by s.place
+  loop
+    execute command;
+  end loop;
+end
+$$;
+
+comment on function strata.copy_properties(regclass, regclass) is
+  'Gives target what CREATE TABLE LIKE leaves out: owner, grants of table and columns, row level security and its policies, comment, storage parameters (not fillfactor), statistics targets and options of columns. Where source is partitioned, what its partitions agree on counts too.';
+--! EndIncluded functions/copy_properties.sql
+--! Included functions/hand_over.sql
+create or replace function strata.hand_over(source regclass, target regclass) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  leaves  oid[] := coalesce((select array_agg(i.inhrelid) from pg_inherits i where i.inhparent = source), array[source::oid]);
+  givers  oid[] := leaves || source::oid;
+  whole   text  := (select format('%I.%I', n.nspname, c.relname) from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = source);
+  command text;
+begin
+  for command in
+    select s.statement from (
+    select 1 as place, overlay(t.definition placing ' ON ' || target || ' '
+             from position(' ON ' || whole || ' ' in t.definition) for length(' ON ' || whole || ' '))
+      from (select g.oid, pg_get_triggerdef(g.oid) as definition from pg_trigger g
+             where g.tgrelid = source and not g.tgisinternal and g.tgparentid = 0 and g.tgname <> 'strata_adopted') t
+    union all
+    select 2, format('alter table %s %s trigger %I', target,
+             case g.tgenabled when 'A' then 'enable always' when 'R' then 'enable replica' else 'disable' end, g.tgname)
+      from pg_trigger g
+     where g.tgrelid = source and not g.tgisinternal and g.tgparentid = 0 and g.tgname <> 'strata_adopted' and g.tgenabled <> 'O'
+    union all
+    select 3, format('drop trigger %I on %s', g.tgname, source)
+      from pg_trigger g
+     where g.tgrelid = source and not g.tgisinternal and g.tgparentid = 0 and g.tgname <> 'strata_adopted'
+    union all
+    select 4, format('alter publication %I add table %s%s%s', p.pubname, receiver, m.columns, m.condition)
+      from pg_publication p
+      join (select distinct on (r.prpubid) r.prpubid,
+                   ' (' || (select string_agg(quote_ident(a.attname), ', ' order by a.attnum) from pg_attribute a
+                             where a.attrelid = r.prrelid and a.attnum = any (r.prattrs::int2[])) || ')' as columns,
+                   ' where (' || pg_get_expr(r.prqual, r.prrelid) || ')' as condition
+              from pg_publication_rel r where r.prrelid = any (givers) order by r.prpubid, r.prrelid <> source) m on m.prpubid = p.oid
+      -- A partitioned table takes a list of columns or a condition only where it is published as one.
+      cross join lateral (
+        select i.inhrelid::regclass as receiver from pg_inherits i where i.inhparent = target and not p.pubviaroot
+        union all
+        select target where p.pubviaroot or not exists (select from pg_inherits i where i.inhparent = target)
+      ) r
+    union all
+    select 5, format('alter publication %I drop table %s', p.pubname, string_agg(r.prrelid::regclass::text, ', '))
+      from pg_publication p join pg_publication_rel r on r.prpubid = p.oid
+     where r.prrelid = any (givers)
+     group by p.pubname
+    union all
+    select 6, format('alter table %s replica identity %s', target,
+             case identity.relreplident
+               when 'f' then 'full'
+               when 'n' then 'nothing'
+               when 'i' then 'using index ' || quote_ident(identity.index_name)
+               else 'default'
+             end)
+      from (select c.relreplident,
+                   (select tc.relname
+                      from pg_index si
+                      join pg_index ti on ti.indrelid = target and ti.indisunique and ti.indimmediate
+                       and (select array_agg(a.attname order by a.attnum) from pg_attribute a where a.attrelid = ti.indexrelid)
+                         = (select array_agg(a.attname order by a.attnum) from pg_attribute a where a.attrelid = si.indexrelid)
+                      join pg_class tc on tc.oid = ti.indexrelid
+                     where si.indrelid = c.oid and si.indisreplident
+                     limit 1) as index_name
+              from pg_class c where c.oid = any (givers)
+             order by c.relreplident = 'd', c.oid <> source limit 1) identity
+    ) s(place, statement) order by s.place
+  loop
+    execute command;
+  end loop;
+end
+$$;
+
+comment on function strata.hand_over(regclass, regclass) is
+  'Moves what must act on exactly one of two tables from source to target: triggers of its own with their state, membership of publications, replica identity. Call it in the transaction that swaps them, after the last row was copied: nothing may fire for the copies.';
+--! EndIncluded functions/hand_over.sql
+--! Included functions/consolidation_obstacles.sql
+create or replace function strata.consolidation_obstacles(week regclass) returns table (obstacle text, remedy text)
+language sql stable
+set search_path = pg_catalog, strata, pg_temp
+begin atomic
+  with parts as (
+    select c.oid, c.relname, c.relkind, c.relpersistence, c.relowner, n.nspname, c.oid = week as is_week
+      from pg_class c join pg_namespace n on n.oid = c.relnamespace
+     where c.oid = week or c.oid in (select i.inhrelid from pg_inherits i where i.inhparent = week)
+  ),
+  root as (
+    select i.inhparent as oid from pg_inherits i where i.inhrelid = week
+  ),
+  involved as (
+    select oid from parts union all select oid from root
+  ),
+  taken as (  -- names that consolidating makes, and where
+    select p.nspname as schema_name, p.relname || '_consolidated' as name from parts p where p.is_week
+    union all
+    select 'strata_held', p.relname::text from parts p
+    union all
+    select 'strata_held', p.relname || suffix from parts p, unnest(array['_capture', '_reverse']) suffix where p.is_week
+  )
+  select 'the set has a DEFAULT partition, which every attach would scan while all queries wait',
+         'Move its rows into weeks and drop it; what is out of bounds belongs into strata.quarantine.'
+    from pg_partitioned_table t join root r on r.oid = t.partrelid where t.partdefid <> 0
+  union all
+  select format('the detach of %s was interrupted', i.inhrelid::regclass),
+         format('Finish it: ALTER TABLE %s DETACH PARTITION %s FINALIZE;', i.inhparent::regclass, i.inhrelid::regclass)
+    from pg_inherits i join root r on r.oid = i.inhparent where i.inhdetachpending
+  union all
+  select 'the table has no primary key to follow changes by', 'Add a PRIMARY KEY to the parent.'
+    from root r where not exists (select from pg_constraint k where k.conrelid = r.oid and k.contype = 'p')
+  union all
+  select format('the foreign key %I ties %s to other tables', k.conname, k.conrelid::regclass),
+         'Drop it: partitions cannot be exchanged under a foreign key without checking every row.'
+    from pg_constraint k
+   where k.contype = 'f' and k.conparentid = 0 and (k.conrelid in (select oid from involved) or k.confrelid in (select oid from involved))
+  union all
+  select format('%s has the exclusion constraint %I', k.conrelid::regclass, k.conname), 'Drop it, or leave this set''s weeks as they are.'
+    from pg_constraint k where k.contype = 'x' and k.conrelid = week
+  union all
+  select format('%s is no ordinary, logged table', p.oid::regclass), 'Only ordinary leaves can be merged.'
+    from parts p where not p.is_week and (p.relkind <> 'r' or p.relpersistence <> 'p')
+  union all
+  select format('%s lies in another schema than its week', p.oid::regclass), 'Move it: ALTER TABLE … SET SCHEMA.'
+    from parts p where p.nspname <> (select w.nspname from parts w where w.is_week)
+  union all
+  select format('%s has the trigger %I of its own', g.tgrelid::regclass, g.tgname), 'Create it on the week or on the parent, or drop it.'
+    from pg_trigger g join parts p on p.oid = g.tgrelid
+   where not p.is_week and not g.tgisinternal and g.tgparentid = 0
+  union all
+  select format('%s has the index %s of its own', x.indrelid::regclass, x.indexrelid::regclass), 'Create it on the parent, or drop it.'
+    from pg_index x join parts p on p.oid = x.indrelid
+   where not p.is_week and not exists (select from pg_inherits i where i.inhrelid = x.indexrelid)
+  union all
+  select format('%s is used by the view or rule of %s', d.refobjid::regclass, w.ev_class::regclass), 'Let it read the parent instead.'
+    from pg_depend d
+    join pg_rewrite w on w.oid = d.objid
+   where d.classid = 'pg_rewrite'::regclass and d.refclassid = 'pg_class'::regclass and d.refobjid in (select oid from parts)
+   group by d.refobjid, w.ev_class
+  union all
+  select format('the name %s is too long to derive others from', quote_ident(p.relname)), 'Rename the week: at most 50 bytes.'
+    from parts p where p.is_week and octet_length(p.relname) > 50
+  union all
+  select format('there is a %I.%I already', t.schema_name, t.name),
+         case when t.schema_name = 'strata_held' then 'Drop what is held there, or wait until it is due.' else 'Rename or drop it.' end
+    from taken t join pg_class c on c.relname = t.name join pg_namespace n on n.oid = c.relnamespace and n.nspname = t.schema_name
+  union all
+  select format('row level security hides rows of %s from %I', p.oid::regclass, current_user), 'Run maintenance as a role with BYPASSRLS.'
+    from parts p where row_security_active(p.oid)
+  union all
+  select format('%s does not belong to %I', c.oid::regclass, current_user), 'Run maintenance as the owner, or as a member of that role.'
+    from pg_class c where c.oid in (select oid from involved) and not pg_has_role(c.relowner, 'usage')
+  union all
+  select format('%I may not create tables in schema %I', current_user, n.nspname), format('GRANT CREATE ON SCHEMA %I TO %I;', n.nspname, current_user)
+    from pg_namespace n
+   where (n.nspname = 'strata_held' or n.nspname in (select p.nspname from parts p where p.is_week))
+     and not has_schema_privilege(n.oid, 'create')
+  union all
+  select format('the prepared transaction %s holds locks on %s', quote_literal(x.gid), min(l.relation::regclass::text)),
+         format('Commit it or roll it back: ROLLBACK PREPARED %L;', x.gid)
+    from pg_prepared_xacts x
+    join pg_locks l on l.transactionid = x.transaction or l.virtualtransaction = '-1/' || x.transaction::text
+   where x.database = current_database() and l.relation in (select oid from involved)
+   group by x.gid;
+end;
+
+comment on function strata.consolidation_obstacles(regclass) is
+  'Why a week cannot be consolidated now, each with what to do; no row when nothing stands in the way.';
+--! EndIncluded functions/consolidation_obstacles.sql
+--! Included functions/table_fingerprint.sql
+create or replace function strata.table_fingerprint(source regclass) returns text
+language sql stable
+set search_path = pg_catalog, pg_temp
+begin atomic
+  select md5(jsonb_build_object(
+    'columns', (select jsonb_agg(jsonb_build_array(a.attname, a.atttypid::oid, a.atttypmod, a.attcollation::oid, a.attnotnull, a.attgenerated, a.attidentity,
+                                                   a.attacl::text, pg_get_expr(d.adbin, d.adrelid)) order by a.attnum)
+                  from pg_attribute a left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+                 where a.attrelid = source and a.attnum > 0 and not a.attisdropped),
+    'constraints', (select jsonb_agg(jsonb_build_array(k.conname, pg_get_constraintdef(k.oid)) order by k.conname)
+                      from pg_constraint k where k.conrelid = source),
+    'indexes', (select jsonb_agg(pg_get_indexdef(i.indexrelid) order by i.indexrelid) from pg_index i where i.indrelid = source),
+    'triggers', (select jsonb_agg(jsonb_build_array(pg_get_triggerdef(g.oid), g.tgenabled) order by g.tgname)
+                   from pg_trigger g where g.tgrelid = source and not g.tgisinternal and g.tgname not like 'strata\_%'),
+    'policies', (select jsonb_agg(jsonb_build_array(p.polname, p.polcmd, p.polpermissive, p.polroles::text,
+                                                    pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)) order by p.polname)
+                   from pg_policy p where p.polrelid = source),
+    'table', jsonb_build_array(source::oid, c.relname, c.relnamespace::oid, c.relkind, c.relowner::oid, c.relacl::text, c.relrowsecurity,
+                               c.relforcerowsecurity, c.relreplident, c.relhasrules, c.reloptions)
+  )::text)
+    from pg_class c where c.oid = source;
+end;
+
+comment on function strata.table_fingerprint(regclass) is
+  'What a table is, but for its rows and the triggers of maintenance, as one value: equal as long as nobody has altered it.';
+--! EndIncluded functions/table_fingerprint.sql
+--! Included functions/adoption_dependents.sql
+create or replace function strata.adoption_dependents(source regclass)
+returns table (kind text, name text, locking text, statement text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+begin atomic
+  with readers as (
+    select distinct d.classid, d.objid from pg_depend d
+     where d.refclassid = 'pg_class'::regclass and d.refobjid = source and d.classid in ('pg_rewrite'::regclass, 'pg_proc'::regclass)
+  )
+  select s.kind, s.name, s.locking, s.statement from (
+    select 1 as place, 'view' as kind, format('%I.%I', n.nspname, v.relname) as name,
+           -- Locks the view alone; LOCK TABLE would lock every table it reads.
+           format('alter view %I.%I owner to %I', n.nspname, v.relname, pg_get_userbyid(v.relowner)) as locking,
+           format('create or replace view %I.%I%s as %s', n.nspname, v.relname,
+             ' with (' || (select string_agg(format('%I = %L', o.option_name, o.option_value), ', ') from pg_options_to_table(v.reloptions) o) || ')',
+             pg_get_viewdef(v.oid)) as statement
+      from readers r
+      join pg_rewrite w on r.classid = 'pg_rewrite'::regclass and w.oid = r.objid and w.ev_type = '1'
+      join pg_class v on v.oid = w.ev_class and v.relkind = 'v'
+      join pg_namespace n on n.oid = v.relnamespace
+    union all
+    select 2, 'rule', format('%I on %I.%I', w.rulename, n.nspname, v.relname),
+           format('alter view %I.%I owner to %I', n.nspname, v.relname, pg_get_userbyid(v.relowner)),
+           regexp_replace(pg_get_ruledef(w.oid), '^CREATE RULE', 'CREATE OR REPLACE RULE')
+      from readers r
+      join pg_rewrite w on r.classid = 'pg_rewrite'::regclass and w.oid = r.objid and w.ev_type <> '1'
+      join pg_class v on v.oid = w.ev_class and v.relkind = 'v'
+      join pg_namespace n on n.oid = v.relnamespace
+    union all
+    select 3, 'function', p.oid::regprocedure::text, null, pg_get_functiondef(p.oid)
+      from readers r join pg_proc p on r.classid = 'pg_proc'::regclass and p.oid = r.objid and p.prosqlbody is not null
+  ) s
+  order by s.place, s.name;
+end;
+
+comment on function strata.adoption_dependents(regclass) is
+  'Views, their rules and functions with an SQL body that are tied to a table itself, not to its name, and the statements that tie them to whatever has its name by then: collect them before it is exchanged, run them afterwards with the same search_path. Grants, owners and what reads these views stay as they are.';
+--! EndIncluded functions/adoption_dependents.sql
+--! Included functions/adoption_obstacles.sql
+create or replace function strata.adoption_obstacles(source regclass, time_column name, hash_column name)
+returns table (obstacle text, remedy text)
+language sql stable
+set search_path = pg_catalog, pg_temp
+begin atomic
+  with me as (
+    select c.*, n.nspname, format('%I.%I', n.nspname, c.relname) as name, f.nspowner as keeper
+      from pg_class c join pg_namespace n on n.oid = c.relnamespace, pg_namespace f
+     where c.oid = source and f.nspname = 'strata'
+  ),
+  wanted as (
+    select w.role, w.name as wanted_name, a.attname, a.attnotnull, a.attgenerated, a.attnum, format_type(a.atttypid, a.atttypmod) as type_name, a.atttypid
+      from (values ('time', time_column), ('hash', hash_column)) w(role, name)
+      left join pg_attribute a on a.attrelid = source and a.attname = w.name and a.attnum > 0 and not a.attisdropped
+  ),
+  relations as (  -- views and tables whose rewrite rules are tied to the table
+    select distinct w.ev_class, v.relkind, v.relowner, format('%I.%I', n.nspname, v.relname) as name
+      from pg_depend d
+      join pg_rewrite w on w.oid = d.objid
+      join pg_class v on v.oid = w.ev_class
+      join pg_namespace n on n.oid = v.relnamespace
+     where d.classid = 'pg_rewrite'::regclass and d.refclassid = 'pg_class'::regclass and d.refobjid = source and w.ev_class <> source
+  )
+  select format('%s is %s', me.name, case me.relkind when 'p' then 'partitioned already' when 'v' then 'a view' when 'm' then 'a materialized view'
+                                       when 'f' then 'a foreign table' else 'no table' end) as obstacle,
+         case me.relkind when 'p' then 'Put it under management as it is: SELECT strata.create_partition_set(…), if it is partitioned by range of a timestamptz column.'
+           else 'Name an ordinary table.' end as remedy
+    from me where me.relkind <> 'r'
+  union all
+  select format('%s belongs to schema %I', me.name, me.nspname), 'Name a table of your own.'
+    from me where me.nspname in ('strata', 'strata_held', 'pg_catalog', 'information_schema')
+  union all
+  select format('%s is %s', me.name, case me.relpersistence when 't' then 'temporary' else 'unlogged' end),
+         case me.relpersistence when 't' then 'Copy it to a table that stays.' else format('ALTER TABLE %s SET LOGGED;', me.name) end
+    from me where me.relkind = 'r' and me.relpersistence <> 'p'
+  union all
+  select format('%s belongs to an extension', me.name), 'Leave it to the extension.'
+    from me where exists (select from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = source and d.deptype = 'e')
+  union all
+  select format('%s inherits from, or is inherited by, %s', me.name, o.other::regclass),
+         format('Separate them: ALTER TABLE %s NO INHERIT %s;', o.child::regclass, o.parent::regclass)
+    from me, lateral (select i.inhrelid as child, i.inhparent as parent, case when i.inhrelid = source then i.inhparent else i.inhrelid end as other
+                        from pg_inherits i where source in (i.inhrelid, i.inhparent)) o where me.relkind = 'r'
+  union all
+  select format('%s is a table of type %s', me.name, me.reloftype::regtype), format('ALTER TABLE %s NOT OF;', me.name)
+    from me where me.reloftype <> 0
+  union all
+  select format('%s is not stored as a heap', me.name), format('ALTER TABLE %s SET ACCESS METHOD heap;', me.name)
+    from me where me.relkind = 'r' and me.relam <> (select a.oid from pg_am a where a.amname = 'heap')
+  union all
+  select format('%s has no column %I', me.name, w.wanted_name),
+         format('Its columns are %s.', (select string_agg(quote_ident(a.attname), ', ' order by a.attnum) from pg_attribute a
+                                         where a.attrelid = source and a.attnum > 0 and not a.attisdropped))
+    from me, wanted w where w.attname is null
+  union all
+  select format('the time column %I is %s, not timestamp with time zone', w.attname, w.type_name),
+         case when w.type_name like 'timestamp%' or w.type_name = 'date'
+           then format('Say which zone it means: ALTER TABLE %s ALTER COLUMN %I TYPE timestamptz USING %2$I%s AT TIME ZONE ''UTC''; it rewrites the table while everybody waits.',
+                       me.name, w.attname, case when w.type_name = 'date' then '::timestamp' end)
+           else 'Name a column of type timestamptz, or add one.' end
+    from me, wanted w where w.role = 'time' and w.attname is not null and w.atttypid <> 'timestamptz'::regtype
+  union all
+  select format('column %I may be NULL, so a row may have no place in a week or a hash partition', w.attname),
+         format('Fill or delete such rows, then, without stopping anybody: ALTER TABLE %1$s ADD CONSTRAINT %3$I CHECK (%2$I IS NOT NULL) NOT VALID; ALTER TABLE %1$s VALIDATE CONSTRAINT %3$I; ALTER TABLE %1$s ALTER COLUMN %2$I SET NOT NULL; ALTER TABLE %1$s DROP CONSTRAINT %3$I;',
+                me.name, w.attname, left(w.attname, 50) || '_given')
+    from me, wanted w where w.attname is not null and not w.attnotnull
+  union all
+  select format('column %I is generated', w.attname), 'Partitions are cut by stored columns only: name another.'
+    from wanted w where w.attgenerated <> ''
+  union all
+  select format('the hash column %I is of type %s, which cannot be hashed', w.attname, w.type_name), 'Name a column of another type.'
+    from wanted w
+   where w.role = 'hash' and w.attname is not null and not exists (
+     select from pg_opclass o join pg_am a on a.oid = o.opcmethod and a.amname = 'hash'
+      where o.opcdefault and (o.opcintype = w.atttypid or exists (select from pg_cast x where x.castsource = w.atttypid and x.casttarget = o.opcintype and x.castmethod = 'b' and x.castcontext = 'i')
+        or (o.opcintype = 'anyenum'::regtype and (select t.typtype from pg_type t where t.oid = w.atttypid) = 'e')))
+  union all
+  select 'the time column and the hash column are one and the same', 'Name the column of the account for --hash.' where time_column = hash_column
+  union all
+  select format('the foreign key %I ties %s to %s', k.conname, k.conrelid::regclass, k.confrelid::regclass),
+         format('Drop it: ALTER TABLE %s DROP CONSTRAINT %I;%s', k.conrelid::regclass, k.conname,
+           case when k.conrelid = source then ' Adding it to the partitioned table afterwards checks every row.'
+             else ' The key of a partitioned table has the time and the hash column, which the other table would need too.' end)
+    from pg_constraint k where k.contype = 'f' and source in (k.conrelid, k.confrelid) and k.conparentid = 0
+  union all
+  select format('the exclusion constraint %I cannot hold over partitions', k.conname), format('Drop it: ALTER TABLE %s DROP CONSTRAINT %I;', me.name, k.conname)
+    from me, pg_constraint k join pg_index i on i.indexrelid = k.conindid and i.indisexclusion where k.conrelid = source
+  union all
+  select format('the constraint %I is NO INHERIT', k.conname), format('Drop it and add it without NO INHERIT: ALTER TABLE %s DROP CONSTRAINT %I;', me.name, k.conname)
+    from me, pg_constraint k where k.conrelid = source and k.contype in ('c', 'n') and k.connoinherit
+  union all
+  select format('the constraint %I was never validated', k.conname), format('ALTER TABLE %s VALIDATE CONSTRAINT %I;', me.name, k.conname)
+    from me, pg_constraint k where k.conrelid = source and k.contype in ('c', 'n') and not k.convalidated
+  union all
+  select format('the index %s is not valid', i.indexrelid::regclass), format('Rebuild or drop it: REINDEX INDEX CONCURRENTLY %s;', i.indexrelid::regclass)
+    from pg_index i where i.indrelid = source and not i.indisvalid
+  union all
+  select format('the rule %I rewrites what is done to %s', w.rulename, me.name), format('Drop it: DROP RULE %I ON %s; triggers are kept.', w.rulename, me.name)
+    from me, pg_rewrite w where w.ev_class = source
+  union all
+  select format('the row trigger %I uses transition tables', g.tgname), 'Make it a statement trigger, or drop it: partitions cannot have such.'
+    from pg_trigger g where g.tgrelid = source and not g.tgisinternal and g.tgtype & 1 = 1 and (g.tgoldtable is not null or g.tgnewtable is not null)
+  union all
+  select format('%s is a materialized view of it', r.name), format('Drop it and create it again afterwards: DROP MATERIALIZED VIEW %s;', r.name)
+    from relations r where r.relkind = 'm'
+  union all
+  select format('a rule of %s is tied to it', r.name), 'Drop the rule.' from relations r where r.relkind not in ('v', 'm')
+  union all
+  select format('the view %s does not belong to %I', r.name, current_user), 'Run this as the view''s owner, or as a member of that role: the view has to be made again.'
+    from relations r where r.relkind = 'v' and not pg_has_role(r.relowner, 'usage')
+  union all
+  select format('%s counts on its primary key in GROUP BY', w.ev_class::regclass), 'Group by all columns: the key is going to have more.'
+    from pg_constraint k
+    join pg_depend d on d.refclassid = 'pg_constraint'::regclass and d.refobjid = k.oid and d.classid = 'pg_rewrite'::regclass
+    join pg_rewrite w on w.oid = d.objid
+   where k.conrelid = source and k.contype = 'p' and not k.conkey @> (select array_agg(w2.attnum) from wanted w2)
+   group by w.ev_class
+  union all
+  select format('%s uses the row type of %s', pg_describe_object(d.classid, d.objid, d.objsubid), me.name), 'Drop it and create it again afterwards, or name its columns there.'
+    from me
+    join pg_type t on t.oid = me.reltype
+    join pg_depend d on d.refclassid = 'pg_type'::regclass and d.refobjid in (t.oid, t.typarray) and d.deptype = 'n'
+  union all
+  select format('the policy %I reads the table itself', p.polname), format('Let a function read it: DROP POLICY %I ON %s;', p.polname, me.name)
+    from me, pg_policy p
+   where p.polrelid = source and concat(pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)) ~* '\mselect\M'
+     and position(me.relname in concat(pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid))) > 0
+  union all
+  select format('the policy %I of %s reads it', p.polname, p.polrelid::regclass), format('Drop it and create it again afterwards: DROP POLICY %I ON %s;', p.polname, p.polrelid::regclass)
+    from pg_depend d join pg_policy p on p.oid = d.objid
+   where d.classid = 'pg_policy'::regclass and d.refclassid = 'pg_class'::regclass and d.refobjid = source and p.polrelid <> source
+   group by p.polname, p.polrelid
+  union all
+  select format('%s is filled by a subscription', me.name), 'Adopt it at the publisher, or take it out of the subscription.'
+    from me where exists (select from pg_subscription_rel s where s.srrelid = source)
+  union all
+  select format('the publication %I would publish partitions under names that subscribers do not know', p.pubname),
+         format('ALTER PUBLICATION %I SET (publish_via_partition_root = true);', p.pubname)
+    from pg_publication_rel r join pg_publication p on p.oid = r.prpubid and not p.pubviaroot where r.prrelid = source
+  union all
+  select format('the replica identity of %s is an index', me.name), format('ALTER TABLE %s REPLICA IDENTITY FULL; or DEFAULT', me.name) from me where me.relreplident = 'i'
+  union all
+  select format('row level security hides rows of %s from %I', me.name, current_user), 'Run this as a role with BYPASSRLS.' from me where row_security_active(source)
+  union all
+  select format('%s does not belong to %I', me.name, current_user), 'Run this as its owner, or as a member of that role.' from me where not pg_has_role(me.relowner, 'usage')
+  union all
+  select format('%I, who owns schema strata and creates the weeks, may not act as %I, who owns %s', pg_get_userbyid(me.keeper), pg_get_userbyid(me.relowner), me.name),
+         format('GRANT %I TO %I;', pg_get_userbyid(me.relowner), pg_get_userbyid(me.keeper))
+    from me where not pg_has_role(me.keeper, me.relowner, 'member')
+  union all
+  select format('%I may not create tables in schema %I', pg_get_userbyid(r.role), n.nspname), format('GRANT CREATE ON SCHEMA %I TO %I;', n.nspname, pg_get_userbyid(r.role))
+    from me, pg_namespace n,
+         lateral (select (select u.oid from pg_roles u where u.rolname = current_user) as role union select me.keeper union select me.relowner) r
+   where (n.nspname = me.nspname or n.nspname = 'strata_held' and r.role = (select u.oid from pg_roles u where u.rolname = current_user))
+     and not has_schema_privilege(r.role, n.oid, 'create')
+  union all
+  select format('the prepared transaction %s holds locks on it', quote_literal(x.gid)), format('Commit it or roll it back: ROLLBACK PREPARED %L;', x.gid)
+    from pg_prepared_xacts x
+    join pg_locks l on l.transactionid = x.transaction or l.virtualtransaction = '-1/' || x.transaction::text
+   where x.database = current_database() and l.relation = source
+   group by x.gid;
+end;
+
+comment on function strata.adoption_obstacles(regclass, name, name) is
+  'Why a table cannot be made a managed set, each with what to do; no row when nothing stands in the way. Catalog reads only.';
+--! EndIncluded functions/adoption_obstacles.sql
 --! Included functions/period_start.sql
 create or replace function strata.period_start(grain text, instant timestamptz) returns timestamptz
 language sql immutable strict parallel safe
@@ -2269,9 +3057,10 @@ declare
   since      timestamptz;
   first_week timestamptz;
 begin
+  -- What lies before the rows that retention has left needs no row of its own; it still adds to the later ones.
   execute format($periods$
     insert into pg_temp.late_periods (account_address, asset_id, period, change_count, running, running_opened, next_period, stored)
-    select l.*, exists (
+    select l.*, period < %3$L or exists (
              select from strata.account_balances b
               where b.account_address = l.account_address and b.asset_id = l.asset_id and b."timestamp" = l.period
                 and b."timestamp" between %1$L and %2$L)
@@ -2281,7 +3070,6 @@ begin
           from pg_temp.late_deltas
         window key as (partition by account_address, asset_id order by period)
       ) l
-     where l.period >= %3$L
   $periods$, earliest, latest, opened);
 
   -- Most keys have a row within a month; for the others one week after the other, because to plan for years of weeks costs
@@ -2356,7 +3144,7 @@ comment on function strata.drop_emptied_periods(timestamptz, timestamptz) is
   'The part of fold_late_deltas() for changes taken back: rows that lost their last change go; a row that would owe changes is an error.';
 --! EndIncluded functions/drop_emptied_periods.sql
 --! Included functions/fold_late_deltas.sql
-create or replace function strata.fold_late_deltas() returns void
+create or replace function strata.fold_late_deltas(until timestamptz default 'infinity') returns void
 language plpgsql
 set search_path = pg_catalog, strata, pg_temp
 set timezone = 'UTC'
@@ -2370,10 +3158,27 @@ declare
   earliest timestamptz;
   latest   timestamptz;
   opened   timestamptz := (select s.opened_before from strata.balance_status s);
+  undoable bigint;
 begin
   select greatest(min(period), opened), greatest(max(period), opened) into earliest, latest from pg_temp.late_deltas;
 
-  -- What is earlier than the rows that retention has left goes into the opening balance.
+  -- What is earlier than the rows that retention has left goes into the opening balance; while those rows can be put
+  -- back, it is also kept by period.
+  if exists (select from pg_temp.late_deltas where period < opened) then
+    select max(r.retention_id) into undoable
+      from strata.retentions r where r.set_name = 'account_balances' and r.undone_at is null and r.dropped_at is null;
+  end if;
+  if undoable is not null then
+    insert into strata.held_openings (retention_id, account_address, asset_id, balance, "timestamp")
+    select undoable, l.account_address, l.asset_id, o.balance, o."timestamp"
+      from (select distinct account_address, asset_id from pg_temp.late_deltas where period < opened) l
+      left join strata.account_balances_opening o on o.account_address = l.account_address and o.asset_id = l.asset_id
+    on conflict do nothing;
+    insert into strata.held_deltas as h (retention_id, account_address, asset_id, period, delta, change_count)
+    select undoable, account_address, asset_id, period, delta, change_count from pg_temp.late_deltas where period < opened
+    on conflict (retention_id, account_address, asset_id, period) do update
+      set delta = h.delta + excluded.delta, change_count = h.change_count + excluded.change_count;
+  end if;
   insert into strata.account_balances_opening as o (account_address, asset_id, balance, "timestamp")
   select account_address, asset_id, sum(delta), max(period)
     from pg_temp.late_deltas where period < opened group by account_address, asset_id
@@ -2405,8 +3210,8 @@ begin
       from late l
      where b.account_address = l.account_address and b.asset_id = l.asset_id
        and b."timestamp" >= %1$L and b."timestamp" >= l.period
-       and (l.next_period is null or b."timestamp" < l.next_period)
-  $fold$, earliest);
+       and (l.next_period is null or b."timestamp" < l.next_period) and b."timestamp" < %2$L
+  $fold$, earliest, until);
 
   if exists (select from pg_temp.late_deltas where change_count < 0) then
     perform strata.drop_emptied_periods(earliest, latest);
@@ -2416,8 +3221,8 @@ begin
 end
 $$;
 
-comment on function strata.fold_late_deltas() is
-  'The part of fold_deltas() for keys whose history is touched: late changes and changes taken back. Cost follows the rows behind the earliest touched period of those keys.';
+comment on function strata.fold_late_deltas(timestamptz) is
+  'The part of fold_deltas() for keys whose history is touched: late changes and changes taken back. Cost follows the rows behind the earliest touched period of those keys. Rows from until on are left alone.';
 --! EndIncluded functions/fold_late_deltas.sql
 --! Included functions/lock_fold.sql
 create or replace function strata.lock_fold(hash_partition int default null) returns void
@@ -2786,8 +3591,10 @@ language plpgsql security definer
 set search_path = pg_catalog, strata, pg_temp
 as $$
 declare
-  folded bigint := strata.fill_week_partition(week_start, remainder);
+  folded bigint;
 begin
+  perform strata.share_gates('account_balances');
+  folded := strata.fill_week_partition(week_start, remainder);
   perform strata.place_week_partition(week_start, remainder);
   return folded;
 end
@@ -2806,6 +3613,7 @@ declare
   parts  int[];
   part   int;
 begin
+  perform strata.share_gates('account_balances');
   perform strata.lock_fold();
   perform strata.ensure_weeks('account_balances', week_start, week_start);
   select array_agg(l.remainder order by l.remainder) into parts
@@ -2834,6 +3642,11 @@ as $$
 declare
   taken bigint;
 begin
+  if min_time < (select s.retained_from from strata.partition_sets s where s.set_name = 'balance_changes') then
+    raise exception 'a reorg reaches back to balance changes of %, which are no longer retained', min_time
+      using errcode = 'object_not_in_prerequisite_state',
+            hint = 'Undo the retention of balance_changes, and retain more weeks of it than reorgs are deep.';
+  end if;
   perform strata.open_deltas();
   -- The literal time prunes the weeks before the fork. What of this was folded is decided under the lock of the fold, by
   -- stage_taken_back(): taken here already, that lock would be held while other rows are written, and deadlock with them.
@@ -2903,6 +3716,7 @@ language plpgsql
 set search_path = pg_catalog, strata, pg_temp
 as $$
 begin
+  perform strata.share_gates('account_balances');
   perform strata.stage_changes(source_id, from_block, to_block);
   return strata.fold_deltas();
 end
@@ -2973,8 +3787,8 @@ as $$
 declare
   taken bigint;
 begin
-  if min_time < (select s.observations_from from strata.balance_status s) then
-    raise exception 'a reorg reaches back to snapshots of %, which are no longer retained', min_time
+  if min_time < (select greatest(s.observations_from, s.opened_before) from strata.balance_status s) then
+    raise exception 'a reorg reaches back to snapshots of %, which, or whose balances, are no longer retained', min_time
       using errcode = 'object_not_in_prerequisite_state', hint = 'Retain more weeks of snapshot_rows than reorgs are deep.';
   end if;
   perform strata.open_snapshots();
@@ -3201,6 +4015,30 @@ end;
 comment on function strata.note_snapshots_dropped(timestamptz) is
   'Says that rows of snapshot_rows before the cutoff are gone: the balances they made stay as they are, and later arrivals of that time are quarantined.';
 --! EndIncluded functions/note_snapshots_dropped.sql
+--! Included functions/refuse_dropped.sql
+create or replace function strata.refuse_dropped(set_name text, source_id smallint, from_block bigint, to_block bigint) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  earliest timestamptz;
+  retained timestamptz;
+begin
+  -- Retention moves on under this lock: whoever has got it sees either all of a retention or nothing.
+  perform strata.lock_fold();
+  select min(b.min_time) into earliest from strata.stream_batches b
+   where b.source_id = refuse_dropped.source_id and b.start_block between from_block and to_block;
+  select s.retained_from into retained from strata.partition_sets s where s.set_name = refuse_dropped.set_name;
+  if earliest < retained then
+    raise exception 'retention has meanwhile dropped the weeks of % before %; these rows begin at %', refuse_dropped.set_name, retained, earliest
+      using errcode = 'serialization_failure', hint = 'Load again: rows of that time go to quarantine.';
+  end if;
+end
+$$;
+
+comment on function strata.refuse_dropped(text, smallint, bigint, bigint) is
+  'Refuses to commit blocks (both inclusive, their ledger rows written) with rows of a time that retention has dropped since they were read; a load calls it before its fold. Takes the lock of the fold.';
+--! EndIncluded functions/refuse_dropped.sql
 --! Included functions/advance_fold.sql
 create or replace function strata.advance_fold(source_id smallint, hash_partition int, folded_block bigint) returns void
 language sql
@@ -3245,6 +4083,37 @@ end;
 comment on function strata.next_fold(smallint, int, bigint, boolean) is
   'The next blocks of a source to fold for a hash partition of the state: behind what is folded, up to the first gap of the ledger (or across gaps: what fills one later is folded with its commit), about rows_max changes. Nulls when nothing waits.';
 --! EndIncluded functions/next_fold.sql
+--! Included functions/open_label_stage.sql
+create or replace function strata.open_label_stage(stage name, target regclass, columns text[], sort_memory bigint) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  filled boolean;
+begin
+  -- Enough for the hash of a large label table; until the end of the transaction.
+  if pg_size_bytes(current_setting('work_mem')) < sort_memory then
+    perform set_config('work_mem', (sort_memory / 1024) || 'kB', true);
+  end if;
+  if to_regclass('pg_temp.label_misses') is null then
+    create temp table label_misses (batch_id bigint not null, unmatched bigint not null, dropped bigint not null) on commit delete rows;
+  end if;
+  if to_regclass(format('pg_temp.%I', stage)) is null then
+    execute format('create temp table %I on commit delete rows as select %s from %s with no data',
+      stage, (select string_agg(quote_ident(c), ', ' order by place) from unnest(columns) with ordinality u(c, place)), target);
+    return;
+  end if;
+  -- An earlier part of the same transaction may have left its rows.
+  execute format('select exists (select from pg_temp.%I)', stage) into filled;
+  if filled then
+    execute format('truncate pg_temp.%I', stage);
+  end if;
+end
+$$;
+
+comment on function strata.open_label_stage(name, regclass, text[], bigint) is
+  'Makes the session''s empty stage for rows that wait for their labels, with the given columns of their target, and pg_temp.label_misses, which counts per batch what found none; both are emptied at each commit. Gives the transaction at least sort_memory bytes of work_mem.';
+--! EndIncluded functions/open_label_stage.sql
 --! Included functions/fold_pending.sql
 create or replace function strata.fold_pending(
   source_id smallint, hash_partition int, rows_max bigint default 500000, across_gaps boolean default false,
@@ -3256,6 +4125,7 @@ as $$
 declare
   next record;
 begin
+  perform strata.share_gates('account_balances');
   perform strata.lock_fold(hash_partition);
   select n.* into next from strata.next_fold(source_id, hash_partition, rows_max, across_gaps) n;
   if next.to_block is null then
@@ -3273,33 +4143,43 @@ comment on function strata.fold_pending(smallint, int, bigint, boolean) is
   'Folds the next loaded but not yet folded changes of a source for one hash partition of the state (0 to 3), in block order, up to the first gap unless told to go across; says how far it came, nulls when nothing waited. Four callers may work side by side, one per partition.';
 --! EndIncluded functions/fold_pending.sql
 --! Included functions/carry_forward_openings.sql
-create or replace function strata.carry_forward_openings(cutoff timestamptz) returns bigint
+create or replace function strata.carry_forward_openings(cutoff timestamptz, retention_id bigint default null) returns bigint
 language plpgsql
 set search_path = pg_catalog, strata, pg_temp
 set timezone = 'UTC'
 set datestyle = 'ISO'
+set work_mem = '256MB'
 as $$
 declare
   keys bigint;
 begin
   perform strata.lock_fold();
   execute format($carry$
+    with carried as materialized (
+      select distinct on (account_address, asset_id) account_address, asset_id, balance, "timestamp"
+        from strata.account_balances where "timestamp" < %1$L and "timestamp" >= %2$L
+       order by account_address, asset_id, "timestamp" desc
+    ), held as (
+      insert into strata.held_openings (retention_id, account_address, asset_id, balance, "timestamp")
+      select %3$L, c.account_address, c.asset_id, o.balance, o."timestamp"
+        from carried c
+        left join strata.account_balances_opening o on o.account_address = c.account_address and o.asset_id = c.asset_id
+       where %3$L is not null
+    )
     insert into strata.account_balances_opening as o (account_address, asset_id, balance, "timestamp")
-    select distinct on (account_address, asset_id) account_address, asset_id, balance, "timestamp"
-      from strata.account_balances where "timestamp" < %L and "timestamp" >= %L
-     order by account_address, asset_id, "timestamp" desc
+    select account_address, asset_id, balance, "timestamp" from carried
     on conflict (account_address, asset_id) do update
       set balance = excluded.balance, "timestamp" = excluded."timestamp"
       where o."timestamp" <= excluded."timestamp"
-  $carry$, cutoff, (select s.opened_before from strata.balance_status s));
+  $carry$, cutoff, (select s.opened_before from strata.balance_status s), retention_id);
   get diagnostics keys = row_count;
   update strata.balance_status set opened_before = greatest(opened_before, cutoff);
   return keys;
 end
 $$;
 
-comment on function strata.carry_forward_openings(timestamptz) is
-  'Writes the balance of every key at the cutoff into account_balances_opening; returns the keys written. Retention calls it, in the transaction that detaches the weeks before the cutoff.';
+comment on function strata.carry_forward_openings(timestamptz, bigint) is
+  'Writes the balance of every key at the cutoff into account_balances_opening; returns the keys written. Retention calls it before it takes the weeks out, and has the rows it writes over kept for its undo. Rows before the cutoff are out of the reckoning from its commit on, attached or not.';
 --! EndIncluded functions/carry_forward_openings.sql
 --! Included functions/note_changes_dropped.sql
 create or replace function strata.note_changes_dropped(cutoff timestamptz) returns void
@@ -3312,6 +4192,300 @@ end;
 comment on function strata.note_changes_dropped(timestamptz) is
   'Says that balance changes before the cutoff are gone: verify and rebuild start there, from the balances that were stored by then.';
 --! EndIncluded functions/note_changes_dropped.sql
+--! Included functions/waiting_since.sql
+create or replace function strata.waiting_since() returns timestamptz
+language sql stable
+set search_path = pg_catalog, strata, pg_temp
+begin atomic
+  select min(b.min_time)
+    from strata.stream_batches b
+    join strata.sources src on src.source_id = b.source_id
+    join strata.streams st on st.stream = src.stream and st.load = 'transfers'
+   where b.end_block > coalesce(
+     (select case count(*) when 4 then min(p.folded_block) end from strata.fold_progress p where p.source_id = b.source_id), -1);
+end;
+
+comment on function strata.waiting_since() is
+  'The time of the earliest loaded balance change that may wait to be folded; null when none does. Retention keeps what is later.';
+--! EndIncluded functions/waiting_since.sql
+--! Included functions/begin_retention.sql
+create or replace function strata.begin_retention(set_name text, cutoff timestamptz, partitions regclass[]) returns bigint
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  s       strata.partition_sets;
+  wrong   text;
+  waiting timestamptz;
+  id      bigint;
+begin
+  if set_name in ('account_balances', 'balance_changes', 'snapshot_rows') then
+    perform strata.lock_fold();
+  end if;
+  select * into strict s from strata.partition_sets p where p.set_name = begin_retention.set_name for update;
+  select string_agg(u.part::text, ', ') into wrong
+    from unnest(partitions) u (part)
+   where not exists (select from strata.set_partitions(s.set_name) p where p.partition = u.part and p.upper_bound <= cutoff);
+  if wrong is not null or cutoff <> strata.week_start(cutoff) or cutoff < s.retained_from then
+    raise exception 'cannot retain % from % on: % end later, are not attached, or the cutoff is none', s.set_name, cutoff, coalesce(wrong, 'no weeks')
+      using errcode = 'object_not_in_prerequisite_state', hint = 'Plan again; nothing was done.';
+  end if;
+
+  insert into strata.retentions (set_name, cutoff, retained_before, floor_before)
+  select s.set_name, cutoff, s.retained_from,
+         case s.set_name when 'account_balances' then b.opened_before when 'balance_changes' then b.changes_from else b.observations_from end
+    from strata.balance_status b
+  returning retention_id into id;
+  case s.set_name
+    when 'account_balances' then
+      perform strata.carry_forward_openings(cutoff, id);
+    when 'balance_changes' then
+      waiting := strata.waiting_since();
+      if waiting < cutoff then
+        raise exception 'balance changes from % on wait to be folded', waiting
+          using errcode = 'object_not_in_prerequisite_state', hint = 'Run pgstrata fold first.';
+      end if;
+      perform strata.note_changes_dropped(cutoff);
+    when 'snapshot_rows' then
+      perform strata.note_snapshots_dropped(cutoff);
+    else null;
+  end case;
+  update strata.partition_sets p set retained_from = cutoff where p.set_name = s.set_name;
+  insert into strata.held_partitions (set_name, lower_bound, upper_bound, reason, partition, partition_name, bytes, row_count,
+                                      retention_id, state, drop_after)
+  select s.set_name, w.lower_bound, w.upper_bound, 'retained', w.partition, w.partition_name, w.total_bytes, w.row_estimate,
+         id, 'detaching', 'infinity'
+    from strata.week_info(s.set_name) w where w.partition = any (partitions)
+   order by w.lower_bound;
+  return id;
+end
+$$;
+
+comment on function strata.begin_retention(text, timestamptz, regclass[]) is
+  'Takes weeks that end at or before the cutoff (a week''s start) out of the reckoning, in one transaction: opening balances are written, what they write over is kept, reads, verify, rebuild and loads go from the cutoff on, and the weeks are journaled as detaching. They are still attached: DETACH … CONCURRENTLY each, then hold_partition(). Returns the retention, for undo_retention().';
+--! EndIncluded functions/begin_retention.sql
+--! Included functions/hold_partition.sql
+create or replace function strata.hold_partition(partition regclass) returns bigint
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  h     strata.held_partitions;
+  part  regclass;
+  names text;
+begin
+  select * into h from strata.held_partitions j
+   where j.partition = hold_partition.partition::oid and j.state = 'detaching' for update;
+  if h.held_id is null or exists (select from pg_inherits i where i.inhrelid = hold_partition.partition) then
+    raise exception '% is attached, or its journal does not say that it is being taken out', hold_partition.partition
+      using errcode = 'object_not_in_prerequisite_state';
+  end if;
+  select string_agg(c.relname, ', ') into names
+    from pg_partition_tree(hold_partition.partition) t join pg_class c on c.oid = t.relid
+   where to_regclass(format('strata_held.%I', c.relname)) <> t.relid;
+  if names is not null then
+    raise exception 'strata_held has tables named % already', names
+      using errcode = 'duplicate_table', hint = 'Drop or rename those; then retain again, which goes on from here.';
+  end if;
+  for part in select t.relid from pg_partition_tree(hold_partition.partition) t join pg_class c on c.oid = t.relid
+               where c.relnamespace <> 'strata_held'::regnamespace loop
+    execute format('alter table %s set schema strata_held', part);
+  end loop;
+  perform strata.guard_detached(hold_partition.partition);
+  update strata.held_partitions j
+     set state = 'held', detached_at = clock_timestamp(),
+         drop_after = clock_timestamp() + (select s.hold from strata.partition_sets s where s.set_name = h.set_name),
+         bytes = (select sum(pg_total_relation_size(t.relid)) from pg_partition_tree(hold_partition.partition) t)
+   where j.held_id = h.held_id;
+  return h.held_id;
+end
+$$;
+
+comment on function strata.hold_partition(regclass) is
+  'Moves a detached week and its leaves to schema strata_held under their own names, to be dropped after the set''s hold; the last step of taking a week out.';
+--! EndIncluded functions/hold_partition.sql
+--! Included functions/drop_held.sql
+create or replace function strata.drop_held(held_id bigint) returns bigint
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  h    strata.held_partitions;
+  name text;
+begin
+  select * into h from strata.held_partitions j where j.held_id = drop_held.held_id for update;
+  if h.state is distinct from 'held' or h.drop_after > clock_timestamp() then
+    raise exception 'held partition % is %', drop_held.held_id, case when h.state = 'held' then format('kept until %s', h.drop_after) else coalesce(h.state, 'unknown') end
+      using errcode = 'object_not_in_prerequisite_state', hint = 'strata.held_partitions says what may be dropped, and when.';
+  end if;
+  select format('%I.%I', n.nspname, c.relname) into name
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = h.partition;
+  if exists (select from pg_inherits i where i.inhrelid = h.partition)
+     or (select c.relnamespace from pg_class c where c.oid = h.partition) <> 'strata_held'::regnamespace then
+    raise exception '% is in use: it is attached, or no longer in strata_held', name
+      using errcode = 'object_in_use', hint = 'If somebody put it back on purpose, set its state to reattached in strata.held_partitions.';
+  end if;
+  if name is not null then
+    execute format('drop table %s', name);
+  end if;
+  update strata.held_partitions j set state = 'dropped', finished_at = clock_timestamp() where j.held_id = h.held_id;
+  if h.retention_id is not null
+     and not exists (select from strata.held_partitions j where j.retention_id = h.retention_id and j.finished_at is null) then
+    update strata.retentions r set dropped_at = clock_timestamp() where r.retention_id = h.retention_id;
+    delete from strata.held_openings o where o.retention_id = h.retention_id;
+    delete from strata.held_deltas d where d.retention_id = h.retention_id;
+  end if;
+  return h.bytes;
+end
+$$;
+
+comment on function strata.drop_held(bigint) is
+  'Drops a held week whose time has come, and with the last week of a retention all that was kept for undoing it; returns the bytes freed.';
+--! EndIncluded functions/drop_held.sql
+--! Included functions/put_back_openings.sql
+create or replace function strata.put_back_openings(retention_id bigint, cutoff timestamptz) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set work_mem = '256MB'
+as $$
+#variable_conflict use_column
+begin
+  delete from strata.account_balances_opening o using strata.held_openings h
+   where h.retention_id = put_back_openings.retention_id
+     and o.account_address = h.account_address and o.asset_id = h.asset_id;
+  insert into strata.account_balances_opening (account_address, asset_id, balance, "timestamp")
+  select h.account_address, h.asset_id, h.balance, h."timestamp"
+    from strata.held_openings h
+   where h.retention_id = put_back_openings.retention_id and h.balance is not null;
+
+  -- What came late meanwhile went into openings that are gone now: it is folded into the rows that are back, and only
+  -- into those; later ones and the state have it already.
+  perform strata.open_deltas();
+  insert into pg_temp.late_deltas (account_address, asset_id, period, delta, change_count, state_done)
+  select d.account_address, d.asset_id, d.period, d.delta, d.change_count, true
+    from strata.held_deltas d
+   where d.retention_id = put_back_openings.retention_id and (d.delta <> 0 or d.change_count <> 0);
+  if found then
+    perform strata.fold_late_deltas(cutoff);
+    delete from pg_temp.late_deltas;
+  end if;
+
+  -- The newest row of such a key may be another one than its opening knew of.
+  with newest as materialized (
+    select k.account_address, k.asset_id, coalesce(r."timestamp", o."timestamp") as "timestamp"
+      from (select distinct d.account_address, d.asset_id from strata.held_deltas d
+             where d.retention_id = put_back_openings.retention_id) k
+      left join lateral (
+        select b."timestamp" from strata.account_balances b
+         where b.account_address = k.account_address and b.asset_id = k.asset_id
+           and b."timestamp" >= (select s.opened_before from strata.balance_status s)
+         order by b."timestamp" desc limit 1
+      ) r on true
+      left join strata.account_balances_opening o on o.account_address = k.account_address and o.asset_id = k.asset_id
+  ), gone as (
+    delete from strata.account_balances_current c using newest n
+     where c.account_address = n.account_address and c.asset_id = n.asset_id and n."timestamp" is null
+  )
+  update strata.account_balances_current c set "timestamp" = n."timestamp"
+    from newest n
+   where c.account_address = n.account_address and c.asset_id = n.asset_id and c."timestamp" <> n."timestamp";
+
+  delete from strata.held_openings h where h.retention_id = put_back_openings.retention_id;
+  delete from strata.held_deltas d where d.retention_id = put_back_openings.retention_id;
+end
+$$;
+
+comment on function strata.put_back_openings(bigint, timestamptz) is
+  'The part of undo_retention() for balances: opening rows are again what they were before the retention, and what late changes added to them since goes to the rows of its weeks, which are attached again.';
+--! EndIncluded functions/put_back_openings.sql
+--! Included functions/undo_retention.sql
+create or replace function strata.undo_retention(retention_id bigint) returns int
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+as $$
+#variable_conflict use_column
+declare
+  r      strata.retentions;
+  s      strata.partition_sets;
+  h      strata.held_partitions;
+  home   name;
+  root   text;
+  part   regclass;
+  lost   timestamptz;
+  taken  text;
+  back   int := 0;
+begin
+  select * into r from strata.retentions j where j.retention_id = undo_retention.retention_id;
+  if r.set_name in ('account_balances', 'balance_changes', 'snapshot_rows') then
+    perform strata.lock_fold();
+  end if;
+  select * into r from strata.retentions j where j.retention_id = undo_retention.retention_id for update;
+  select * into s from strata.partition_sets p where p.set_name = r.set_name for update;
+  if r.undone_at is not null or r.dropped_at is not null or s.retained_from is distinct from r.cutoff then
+    raise exception 'retention % of % cannot be undone: it is undone or dropped already, or not the newest', undo_retention.retention_id, r.set_name
+      using errcode = 'object_not_in_prerequisite_state', hint = 'Undo the newest retention first; strata.retentions has them all.';
+  end if;
+  select max(j.upper_bound) into lost from strata.held_partitions j
+   where j.retention_id = r.retention_id and (j.state = 'dropped' or not exists (select from pg_class c where c.oid = j.partition));
+  if lost is not null and r.set_name = 'account_balances' then
+    raise exception 'retention % cannot be undone: weeks of it up to % are dropped', r.retention_id, lost
+      using errcode = 'object_not_in_prerequisite_state', hint = 'Opening balances are exact from the cutoff on only.';
+  end if;
+  select format('%I.%I', n.nspname, c.relname), n.nspname into root, home
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = s.parent;
+
+  for h in
+    select * from strata.held_partitions j
+     where j.retention_id = r.retention_id and j.finished_at is null and j.lower_bound >= coalesce(lost, '-infinity')
+     order by j.lower_bound
+  loop
+    if exists (select from pg_inherits i where i.inhrelid = h.partition and i.inhdetachpending) then
+      raise exception 'the detach of % is unfinished', h.partition_name
+        using errcode = 'object_not_in_prerequisite_state', hint = format('alter table %s detach partition %s finalize', root, h.partition::regclass);
+    end if;
+    if not exists (select from pg_inherits i where i.inhrelid = h.partition) then
+      select p.partition::text into taken from strata.set_partitions(s.set_name) p
+       where p.is_default or (p.lower_bound < h.upper_bound and p.upper_bound > h.lower_bound) limit 1;
+      if taken is not null then
+        raise exception '% cannot be put back: % is in its place', h.partition_name, taken
+          using errcode = 'object_not_in_prerequisite_state',
+                hint = format('Move the rows of %s elsewhere, detach it, and undo again; then insert them anew.', taken);
+      end if;
+      for part in select t.relid from pg_partition_tree(h.partition::regclass) t join pg_class c on c.oid = t.relid
+                   where c.relnamespace <> home::regnamespace loop
+        execute format('alter table %s set schema %I', part, home);
+        execute format('drop trigger if exists strata_detached on %I.%I', home, (select c.relname from pg_class c where c.oid = part));
+      end loop;
+      execute format('alter table %s attach partition %s for values from (%L) to (%L)',
+        root, h.partition::regclass, h.lower_bound, h.upper_bound);
+    end if;
+    update strata.held_partitions j set state = 'reattached', finished_at = clock_timestamp() where j.held_id = h.held_id;
+    back := back + 1;
+  end loop;
+
+  update strata.retentions j set undone_at = clock_timestamp() where j.retention_id = r.retention_id;
+  update strata.partition_sets p set retained_from = greatest(r.retained_before, lost) where p.set_name = s.set_name;
+  case r.set_name
+    when 'account_balances' then
+      update strata.balance_status set opened_before = r.floor_before, changed_at = clock_timestamp();
+      perform strata.put_back_openings(r.retention_id, r.cutoff);
+    when 'balance_changes' then
+      update strata.balance_status set changes_from = greatest(r.floor_before, lost), changed_at = clock_timestamp();
+    when 'snapshot_rows' then
+      update strata.balance_status set observations_from = greatest(r.floor_before, lost), changed_at = clock_timestamp();
+    else null;
+  end case;
+  return back;
+end
+$$;
+
+comment on function strata.undo_retention(bigint) is
+  'Puts the weeks of the newest retention of a set back, without a scan, and with them what opening balances and balance_status said before; in one transaction. Weeks dropped already stay dropped: then balances cannot be put back, other sets from the last dropped week on. Returns the weeks that are attached again.';
+--! EndIncluded functions/undo_retention.sql
 --! Included functions/recompute_floor.sql
 create or replace function strata.recompute_floor() returns timestamptz
 language sql stable
@@ -3472,6 +4646,7 @@ declare
   keyed   text := concat(' and account_address = ' || quote_literal(account), ' and asset_id = ' || asset);
   rebuilt bigint;
 begin
+  perform strata.share_gates('account_balances');
   perform strata.lock_fold();
   -- Asked under the lock: retention may have dropped weeks while we waited for it.
   since := date_bin(interval '1 day', greatest(from_time, strata.recompute_floor()), timestamptz '1970-01-01 00:00:00+00');  -- a whole period of either grain
@@ -3749,7 +4924,8 @@ comment on function strata.verify_ledger() is
 create or replace view strata.stream_positions as
 select s.stream, src.network, src.source_id, s.load, s.target,
        last.end_block as position, last.hash, last.block_time,
-       sums.batches, sums.row_count, sums.quarantined, sums.first_block, sums.last_commit
+       sums.batches, sums.row_count, sums.quarantined, sums.first_block, sums.last_commit,
+       sums.unmatched, sums.dropped
   from strata.streams s
   left join strata.sources src on src.stream = s.stream
   left join lateral (
@@ -3758,12 +4934,46 @@ select s.stream, src.network, src.source_id, s.load, s.target,
   ) last on true
   left join lateral (
     select count(*) as batches, sum(row_count)::bigint as row_count, sum(quarantined)::bigint as quarantined,
-           min(start_block) as first_block, max(committed_at) as last_commit
+           min(start_block) as first_block, max(committed_at) as last_commit,
+           sum(unmatched)::bigint as unmatched, sum(dropped)::bigint as dropped
       from strata.stream_batches b where b.source_id = src.source_id
   ) sums on true;
 
 comment on view strata.stream_positions is 'Where each stream stands on each network: the last committed block, and what was loaded so far';
 --! EndIncluded views/stream_positions.sql
+--! Included views/stream_status.sql
+create or replace view strata.stream_status as
+select coalesce(p.stream, h.stream) as stream, p.network, p.load, p.target,
+       case when h.state <> 'stopped' and h.updated_at < now() - interval '2 minutes' then 'lost' else h.state end as state,
+       p.position, p.hash, p.block_time,
+       case when h.heads ? p.network then greatest((h.heads ->> p.network)::bigint, p.position) end as head,
+       case when h.heads ? p.network then greatest((h.heads ->> p.network)::bigint - p.position, 0) end as lag_blocks,
+       extract(epoch from now() - p.block_time)::double precision as lag_seconds,
+       p.batches, p.row_count, p.quarantined, p.unmatched, p.last_commit,
+       recent.row_count / 60.0::double precision as rows_per_second,
+       recent.blocks / 60.0::double precision as blocks_per_second,
+       gaps.gaps, gaps.gap_blocks,
+       h.failures, h.retries, h.next_try_at, h.last_error, h.breaker, h.rate_delay_ms, h.updated_at as seen_at, h.host, h.pid
+  from strata.stream_positions p
+  full join strata.stream_health h on h.stream = p.stream
+  -- The newest thousand ranges hold the last minute of all but the smallest batches.
+  left join lateral (
+    select coalesce(sum(b.row_count), 0)::double precision as row_count,
+           coalesce(sum(b.end_block - b.start_block + 1), 0)::double precision as blocks
+      from (select row_count, start_block, end_block, committed_at from strata.stream_batches
+             where source_id = p.source_id order by start_block desc limit 1000) b
+     where b.committed_at > now() - interval '1 minute'
+  ) recent on p.source_id is not null
+  left join lateral (
+    select count(*) as gaps, coalesce(sum(b.start_block - b.reached - 1), 0)::bigint as gap_blocks
+      from (select start_block,
+                   max(end_block) over (order by start_block rows between unbounded preceding and 1 preceding) as reached
+              from strata.stream_batches where source_id = p.source_id) b
+     where b.start_block > b.reached + 1
+  ) gaps on p.source_id is not null;
+
+comment on view strata.stream_status is 'Each stream and network: position, head, lag, rate of the last minute, gaps, and what its process said last. lag_seconds is the age of the newest loaded block by the chain''s own time';
+--! EndIncluded views/stream_status.sql
 --! Included views/balances.sql
 create or replace view strata.balances as
 select strata.account_text(b.account_address) as account, a.network, coalesce(a.symbol, a.asset_key) as asset, a.token_id,
@@ -3837,12 +5047,16 @@ begin
     strata.explain_account_balance_query(timestamptz, timestamptz, text), strata.get_partition_consolidation_status(),
     strata.weekly_consolidation_report()
     to strata_reader;
-  grant insert, update, delete on strata.streams, strata.sources, strata.stream_batches, strata.quarantine, strata.assets,
+  grant insert, update, delete on strata.streams, strata.sources, strata.stream_batches, strata.stream_health, strata.quarantine, strata.assets,
     strata.balance_changes, strata.account_balances, strata.account_balances_current, strata.snapshot_rows,
-    strata.fold_progress, strata.balance_status to strata_loader;
+    strata.fold_progress, strata.balance_status, strata.account_balances_opening, strata.held_openings, strata.held_deltas
+    to strata_loader;
   grant usage on all sequences in schema strata to strata_loader, strata_maintainer;
+  grant usage, create on schema strata, strata_held to strata_maintainer;
   grant insert, update, delete on strata.partition_sets, strata.account_balances_opening, strata.maintenance_runs,
-    strata.consolidations, strata.held_partitions to strata_maintainer;
+    strata.consolidations, strata.held_partitions, strata.retentions, strata.held_openings, strata.held_deltas, strata.labels,
+    strata.label_views, strata.adoptions
+    to strata_maintainer;
 end
 $$;
 

@@ -71,7 +71,7 @@ const preencodeTransfers = async (url: string): Promise<Preencoded> => {
     rules: config.rules.map(parseRule),
     assets: createAssetBook(config.standard),
     wholeUnits: NO_WHOLE_UNITS,
-    window: { earliest: -Infinity, latest: Infinity },
+    window: { earliest: -Infinity, latest: Infinity, retainedFrom: -Infinity },
     counter: createRowCounter(),
   };
   const arrival = createArrivalEncoder();

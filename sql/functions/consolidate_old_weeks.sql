@@ -18,6 +18,7 @@ begin
        order by o.lower_bound nulls last;
     return;
   end if;
+  perform strata.require_months(consolidate_old_weeks.months);
   perform strata.lock_maintenance(consolidate_old_weeks.set_name);
   return query
     select o.week_key, 'SKIPPED', null::bigint, o.total_bytes, null::bigint, null::numeric, o.refusal

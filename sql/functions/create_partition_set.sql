@@ -34,9 +34,13 @@ begin
   values (set_name, parent, time_column, hash_column, modulus, case when groups is null then 'hash' else 'list' end, groups)
   on conflict on constraint partition_sets_pkey do nothing;
   select * into strict result from strata.partition_sets p where p.set_name = create_partition_set.set_name;
+  if result.parent <> create_partition_set.parent then
+    raise exception 'the partition set % is the table % already', quote_literal(result.set_name), result.parent
+      using errcode = 'duplicate_object', hint = 'Weeks are named after their set: give this table''s set another name.';
+  end if;
   return result;
 end
 $$;
 
 comment on function strata.create_partition_set(text, regclass, name, name, int, jsonb) is
-  'Puts a table that is partitioned by range of a timestamptz column under management: weeks × modulus hash partitions of hash_column, or, with groups ([{"name": "holding", "values": ["…"]}]), list partitions of its values and one for all others. A set of that name stays as it is.';
+  'Puts a table that is partitioned by range of a timestamptz column under management: weeks × modulus hash partitions of hash_column, or, with groups ([{"name": "holding", "values": ["…"]}]), list partitions of its values and one for all others. A set of that name for the same table stays as it is; for another table it is refused.';

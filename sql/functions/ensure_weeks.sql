@@ -37,4 +37,4 @@ end
 $$;
 
 comment on function strata.ensure_weeks(text, timestamptz, timestamptz) is
-  'Makes sure that every week from from_time to to_time (both inclusive) exists; returns them with what was created. Security definer, so that a loader needs no right to create tables. Safe for any number of callers at once; commit soon, the attach holds SHARE UPDATE EXCLUSIVE on the root until then.';
+  'Makes sure that every week from from_time to to_time (both inclusive) exists; returns them with what was created. Weeks that retention has dropped (before partition_sets.retained_from) are not made again. Security definer, so that a loader needs no right to create tables. Safe for any number of callers at once; commit soon, the attach holds SHARE UPDATE EXCLUSIVE on the root until then.';

@@ -13,9 +13,10 @@ declare
   since      timestamptz;
   first_week timestamptz;
 begin
+  -- What lies before the rows that retention has left needs no row of its own; it still adds to the later ones.
   execute format($periods$
     insert into pg_temp.late_periods (account_address, asset_id, period, change_count, running, running_opened, next_period, stored)
-    select l.*, exists (
+    select l.*, period < %3$L or exists (
              select from strata.account_balances b
               where b.account_address = l.account_address and b.asset_id = l.asset_id and b."timestamp" = l.period
                 and b."timestamp" between %1$L and %2$L)
@@ -25,7 +26,6 @@ begin
           from pg_temp.late_deltas
         window key as (partition by account_address, asset_id order by period)
       ) l
-     where l.period >= %3$L
   $periods$, earliest, latest, opened);
 
   -- Most keys have a row within a month; for the others one week after the other, because to plan for years of weeks costs

@@ -3,6 +3,7 @@ language plpgsql
 set search_path = pg_catalog, strata, pg_temp
 as $$
 begin
+  perform strata.share_gates('account_balances');
   perform strata.stage_changes(source_id, from_block, to_block);
   return strata.fold_deltas();
 end

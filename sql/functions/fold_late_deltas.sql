@@ -1,4 +1,4 @@
-create or replace function strata.fold_late_deltas() returns void
+create or replace function strata.fold_late_deltas(until timestamptz default 'infinity') returns void
 language plpgsql
 set search_path = pg_catalog, strata, pg_temp
 set timezone = 'UTC'
@@ -12,10 +12,27 @@ declare
   earliest timestamptz;
   latest   timestamptz;
   opened   timestamptz := (select s.opened_before from strata.balance_status s);
+  undoable bigint;
 begin
   select greatest(min(period), opened), greatest(max(period), opened) into earliest, latest from pg_temp.late_deltas;
 
-  -- What is earlier than the rows that retention has left goes into the opening balance.
+  -- What is earlier than the rows that retention has left goes into the opening balance; while those rows can be put
+  -- back, it is also kept by period.
+  if exists (select from pg_temp.late_deltas where period < opened) then
+    select max(r.retention_id) into undoable
+      from strata.retentions r where r.set_name = 'account_balances' and r.undone_at is null and r.dropped_at is null;
+  end if;
+  if undoable is not null then
+    insert into strata.held_openings (retention_id, account_address, asset_id, balance, "timestamp")
+    select undoable, l.account_address, l.asset_id, o.balance, o."timestamp"
+      from (select distinct account_address, asset_id from pg_temp.late_deltas where period < opened) l
+      left join strata.account_balances_opening o on o.account_address = l.account_address and o.asset_id = l.asset_id
+    on conflict do nothing;
+    insert into strata.held_deltas as h (retention_id, account_address, asset_id, period, delta, change_count)
+    select undoable, account_address, asset_id, period, delta, change_count from pg_temp.late_deltas where period < opened
+    on conflict (retention_id, account_address, asset_id, period) do update
+      set delta = h.delta + excluded.delta, change_count = h.change_count + excluded.change_count;
+  end if;
   insert into strata.account_balances_opening as o (account_address, asset_id, balance, "timestamp")
   select account_address, asset_id, sum(delta), max(period)
     from pg_temp.late_deltas where period < opened group by account_address, asset_id
@@ -47,8 +64,8 @@ begin
       from late l
      where b.account_address = l.account_address and b.asset_id = l.asset_id
        and b."timestamp" >= %1$L and b."timestamp" >= l.period
-       and (l.next_period is null or b."timestamp" < l.next_period)
-  $fold$, earliest);
+       and (l.next_period is null or b."timestamp" < l.next_period) and b."timestamp" < %2$L
+  $fold$, earliest, until);
 
   if exists (select from pg_temp.late_deltas where change_count < 0) then
     perform strata.drop_emptied_periods(earliest, latest);
@@ -58,5 +75,5 @@ begin
 end
 $$;
 
-comment on function strata.fold_late_deltas() is
-  'The part of fold_deltas() for keys whose history is touched: late changes and changes taken back. Cost follows the rows behind the earliest touched period of those keys.';
+comment on function strata.fold_late_deltas(timestamptz) is
+  'The part of fold_deltas() for keys whose history is touched: late changes and changes taken back. Cost follows the rows behind the earliest touched period of those keys. Rows from until on are left alone.';

@@ -8,6 +8,7 @@ as $$
 declare
   next record;
 begin
+  perform strata.share_gates('account_balances');
   perform strata.lock_fold(hash_partition);
   select n.* into next from strata.next_fold(source_id, hash_partition, rows_max, across_gaps) n;
   if next.to_block is null then

@@ -7,6 +7,7 @@ declare
   parts  int[];
   part   int;
 begin
+  perform strata.share_gates('account_balances');
   perform strata.lock_fold();
   perform strata.ensure_weeks('account_balances', week_start, week_start);
   select array_agg(l.remainder order by l.remainder) into parts

@@ -3,8 +3,10 @@ language plpgsql security definer
 set search_path = pg_catalog, strata, pg_temp
 as $$
 declare
-  folded bigint := strata.fill_week_partition(week_start, remainder);
+  folded bigint;
 begin
+  perform strata.share_gates('account_balances');
+  folded := strata.fill_week_partition(week_start, remainder);
   perform strata.place_week_partition(week_start, remainder);
   return folded;
 end

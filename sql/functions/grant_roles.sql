@@ -37,12 +37,16 @@ begin
     strata.explain_account_balance_query(timestamptz, timestamptz, text), strata.get_partition_consolidation_status(),
     strata.weekly_consolidation_report()
     to strata_reader;
-  grant insert, update, delete on strata.streams, strata.sources, strata.stream_batches, strata.quarantine, strata.assets,
+  grant insert, update, delete on strata.streams, strata.sources, strata.stream_batches, strata.stream_health, strata.quarantine, strata.assets,
     strata.balance_changes, strata.account_balances, strata.account_balances_current, strata.snapshot_rows,
-    strata.fold_progress, strata.balance_status to strata_loader;
+    strata.fold_progress, strata.balance_status, strata.account_balances_opening, strata.held_openings, strata.held_deltas
+    to strata_loader;
   grant usage on all sequences in schema strata to strata_loader, strata_maintainer;
+  grant usage, create on schema strata, strata_held to strata_maintainer;
   grant insert, update, delete on strata.partition_sets, strata.account_balances_opening, strata.maintenance_runs,
-    strata.consolidations, strata.held_partitions to strata_maintainer;
+    strata.consolidations, strata.held_partitions, strata.retentions, strata.held_openings, strata.held_deltas, strata.labels,
+    strata.label_views, strata.adoptions
+    to strata_maintainer;
 end
 $$;
 

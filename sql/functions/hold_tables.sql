@@ -8,6 +8,7 @@ begin
   for part in select t.relid from pg_partition_tree(week::regclass) t order by t.level loop
     execute format('alter table %s set schema strata_held', part);
   end loop;
+  perform strata.guard_detached(week::regclass);
 end
 $$;
 

@@ -6,8 +6,11 @@ begin atomic
     from generate_series(first_week, last_week, interval '168 hours') week
    where not exists (
      select from strata.set_partitions(missing_weeks.set_name) p
-      where p.lower_bound < week + interval '168 hours' and p.upper_bound > week);
+      where p.lower_bound < week + interval '168 hours' and p.upper_bound > week)
+     and not exists (
+     select from strata.partition_sets s
+      where s.set_name = missing_weeks.set_name and week + interval '168 hours' <= s.retained_from);
 end;
 
 comment on function strata.missing_weeks(text, timestamptz, timestamptz) is
-  'The weeks of a managed set in [first_week, last_week] that no attached partition covers. Volatile: it must see what others committed while we waited for the lock.';
+  'The weeks of a managed set in [first_week, last_week] that no attached partition covers, without those that retention has dropped. Volatile: it must see what others committed while we waited for the lock.';

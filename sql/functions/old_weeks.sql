@@ -10,9 +10,7 @@ as $$
 #variable_conflict use_column
 begin
   perform strata.require_set(old_weeks.set_name);
-  if old_weeks.months is null or old_weeks.months not between 0 and 1200 then
-    raise exception 'months must be 0 to 1200, not %', coalesce(old_weeks.months::text, 'null') using errcode = 'invalid_parameter_value';
-  end if;
+  perform strata.require_months(old_weeks.months);
   return query
     select w.partition, coalesce(strata.week_key(w.lower_bound), w.partition_name), w.lower_bound, w.upper_bound, w.kind, w.leaves, w.row_estimate,
            w.total_bytes, strata.consolidation_refusal(old_weeks.set_name, w.partition)

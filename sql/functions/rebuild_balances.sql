@@ -11,6 +11,7 @@ declare
   keyed   text := concat(' and account_address = ' || quote_literal(account), ' and asset_id = ' || asset);
   rebuilt bigint;
 begin
+  perform strata.share_gates('account_balances');
   perform strata.lock_fold();
   -- Asked under the lock: retention may have dropped weeks while we waited for it.
   since := date_bin(interval '1 day', greatest(from_time, strata.recompute_floor()), timestamptz '1970-01-01 00:00:00+00');  -- a whole period of either grain

@@ -5,8 +5,8 @@ as $$
 declare
   taken bigint;
 begin
-  if min_time < (select s.observations_from from strata.balance_status s) then
-    raise exception 'a reorg reaches back to snapshots of %, which are no longer retained', min_time
+  if min_time < (select greatest(s.observations_from, s.opened_before) from strata.balance_status s) then
+    raise exception 'a reorg reaches back to snapshots of %, which, or whose balances, are no longer retained', min_time
       using errcode = 'object_not_in_prerequisite_state', hint = 'Retain more weeks of snapshot_rows than reorgs are deep.';
   end if;
   perform strata.open_snapshots();

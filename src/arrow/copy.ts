@@ -44,6 +44,18 @@ export interface CopyOptions {
 /** Values of constant columns for one call of `encode`, by column name. */
 export type Constants = Readonly<Record<string, ConstantValue>>;
 
+/** Fields that stand behind those of the columns: ready, as COPY BINARY has them. */
+export interface RowTail {
+  /** How many there are in every row. */
+  readonly fields: number;
+  /** Whether the row is written at all; null writes all. */
+  readonly takes: ((row: number) => boolean) | null;
+  /** At least the bytes that rows [first, last) take. */
+  bound(first: number, last: number): number;
+  /** Writes them, each with its length word, at `pos`; returns the position behind them. */
+  readonly write: WriteField;
+}
+
 /** Encodes the batches of one schema for one COPY … FROM STDIN (FORMAT binary). */
 export interface CopyEncoder {
   /** The frame that must come first. */
@@ -55,7 +67,7 @@ export interface CopyEncoder {
    * @throws WarehouseError `data`, with column, row (in the batch) and value, for what PostgreSQL cannot hold. Frames
    * may have been yielded by then: the COPY must be aborted, so that no torn batch is ever visible.
    */
-  encode(batch: RecordBatch, constants?: Constants): Generator<Buffer, void>;
+  encode(batch: RecordBatch, constants?: Constants, tail?: RowTail): Generator<Buffer, void>;
   /** The frame that must come last. */
   trailer(): Buffer;
 }
@@ -129,8 +141,13 @@ const bindColumn = (column: PlannedColumn, batch: RecordBatch, constants: Consta
   }
 };
 
-const boundOf = (columns: readonly BoundColumn[], first: number, last: number): number => {
-  let bytes = (last - first) * ROW_HEAD_BYTES;
+const boundOf = (
+  columns: readonly BoundColumn[],
+  tail: RowTail | undefined,
+  first: number,
+  last: number,
+): number => {
+  let bytes = (last - first) * ROW_HEAD_BYTES + (tail?.bound(first, last) ?? 0);
   for (const { name, bound } of columns) {
     try {
       bytes += bound(first, last);
@@ -148,14 +165,18 @@ const writeRows = (
   last: number,
   { bytes, view }: OpenFrame,
   start: number,
+  tail: RowTail | undefined,
 ): number => {
   const count = columns.length;
+  const fields = count + (tail?.fields ?? 0);
+  const takes = tail?.takes ?? null;
   let pos = start;
   let row = first;
   let index = 0;
   try {
     for (; row < last; row++) {
-      view.setInt16(pos, count);
+      if (takes !== null && !takes(row)) continue;
+      view.setInt16(pos, fields);
       pos += ROW_HEAD_BYTES;
       for (index = 0; index < count; index++) {
         const column = columns[index]!;
@@ -164,6 +185,7 @@ const writeRows = (
           pos += NULL_FIELD_BYTES;
         } else pos = column.write(row, bytes, view, pos);
       }
+      if (tail !== undefined) pos = tail.write(row, bytes, view, pos);
     }
   } catch (thrown) {
     throw located(thrown, { column: columns[index]!.name, row });
@@ -184,13 +206,14 @@ const encodeRows = function* (
   columns: readonly BoundColumn[],
   rows: number,
   chunkBytes: number,
+  tail: RowTail | undefined,
 ): Generator<Buffer, void> {
   let frame = openFrame(chunkBytes);
   let pos = FRAME_HEAD_BYTES;
   let blockRows = BLOCK_ROWS;
   for (let first = 0; first < rows;) {
     const last = Math.min(first + blockRows, rows);
-    const bound = boundOf(columns, first, last);
+    const bound = boundOf(columns, tail, first, last);
     const tooLarge = bound + FRAME_HEAD_BYTES > chunkBytes;
     if (tooLarge && last - first > 1) {
       // Wide rows: check room more often. The halves of what was rendered stay rendered, see `writeJsonb`.
@@ -203,7 +226,7 @@ const encodeRows = function* (
       frame = openFrame(Math.max(chunkBytes, FRAME_HEAD_BYTES + bound));
       pos = FRAME_HEAD_BYTES;
     }
-    pos = writeRows(columns, first, last, frame, pos);
+    pos = writeRows(columns, first, last, frame, pos, tail);
     first = last;
   }
   if (pos > FRAME_HEAD_BYTES) yield sealFrame(frame, pos);
@@ -219,10 +242,10 @@ export const createCopyEncoder = (schema: Schema, options: CopyOptions): CopyEnc
   const chunkBytes = Math.min(options.chunkBytes ?? DEFAULT_CHUNK_BYTES, MAX_CHUNK_BYTES);
   return {
     header: headerFrame,
-    *encode(batch, constants = {}) {
+    *encode(batch, constants = {}, tail) {
       if (batch.numRows === 0) return;
       const columns = planned.map((column) => bindColumn(column, batch, constants));
-      yield* encodeRows(columns, batch.numRows, chunkBytes);
+      yield* encodeRows(columns, batch.numRows, chunkBytes, tail);
     },
     trailer: trailerFrame,
   };

@@ -11,3 +11,6 @@ export const batchId = (range: BlockRange): bigint =>
     .update(`${range.network}:${range.start}:${range.end}:${range.hash}:${range.prevHash ?? ''}`)
     .digest()
     .readBigInt64BE(0);
+
+/** A batch id as it is usually printed: 16 hex digits. */
+export const batchIdText = (id: bigint): string => BigInt.asUintN(64, id).toString(16).padStart(16, '0');

@@ -1,6 +1,6 @@
 /** Which blocks a run loads next: those of the span it was asked for that the ledger does not have yet. Pure. */
 import { WarehouseError } from '../runtime/errors.ts';
-import { LEDGER_HORIZON, type LedgerTail } from './protocol.ts';
+import { isTruncated, REORG_BUFFER_BLOCKS, type LedgerTail, type LedgerTails } from './ledger-tail.ts';
 import type { BlockWindow } from './window.ts';
 
 /** One pass over a stream, from the first block that is missing to the next one that is there. */
@@ -8,7 +8,7 @@ export interface Pass {
   /** What is asked of the server, and what its ranges are clipped to. */
   readonly window: BlockWindow;
   /** What is loaded before the pass; a reorg may take back any of it. */
-  readonly tails: ReadonlyMap<string, LedgerTail>;
+  readonly tails: LedgerTails;
   /** Whether blocks that were asked for may still be missing behind it. */
   readonly more: boolean;
 }
@@ -19,7 +19,7 @@ export interface Pass {
  *
  * @throws WarehouseError `usage` for a span of a stream with several networks, whose block numbers have nothing in common
  */
-export const nextPass = (tails: ReadonlyMap<string, LedgerTail>, asked: BlockWindow): Pass | null => {
+export const nextPass = (tails: LedgerTails, asked: BlockWindow): Pass | null => {
   if (tails.size > 1) {
     refuseSpan(tails.size, asked);
     return { window: asked, tails, more: false };
@@ -63,8 +63,9 @@ const islandBefore = (tail: LedgerTail, block: number): LedgerTail => {
 };
 
 /**
- * Behind a block whose hash is not known there is nothing a server could resume from: the pass is clipped to start there.
- * Otherwise it is clipped to the island, not to `from`, for a reorg may reach back into what is loaded.
+ * Behind a block whose hash is not known there is nothing a server could resume from, and nothing that would show a reorg
+ * of it: the newest {@link REORG_BUFFER_BLOCKS} of such blocks are read again and replaced. Otherwise the pass is clipped to
+ * the island, not to `from`, for a reorg may reach back into what is loaded.
  */
 const lowerBound = (
   island: LedgerTail,
@@ -73,10 +74,10 @@ const lowerBound = (
   asked: BlockWindow,
 ): number | null => {
   if (island.length === 0) return tail.length === 0 ? asked.from : missing;
-  if (island.at(-1)?.hash === '') return missing;
+  const unknown = island[island.findLastIndex(({ hash }) => hash !== '') + 1];
+  if (unknown !== undefined) return Math.max(unknown.start, missing - REORG_BUFFER_BLOCKS);
   const start = island[0]?.start ?? 0;
-  const isWhole = island.length < LEDGER_HORIZON;
-  return start > 0 && isWhole ? start : null;
+  return start > 0 && !isTruncated(island) ? start : null;
 };
 
 const least = (a: number | null, b: number | null): number | null =>

@@ -6,6 +6,7 @@ import { devnetCommand } from './commands/devnet.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { foldCommand } from './commands/fold.ts';
 import { ingestCommand } from './commands/ingest.ts';
+import { labelsCommand } from './commands/labels.ts';
 import { maintainCommand } from './commands/maintain.ts';
 import { migrateCommand } from './commands/migrate.ts';
 import { partitionsCommand } from './commands/partitions.ts';
@@ -47,15 +48,19 @@ export const createProgram = (): Command => {
     maintainCommand(),
     partitionsCommand(),
     scheduleCommand(),
+    labelsCommand(),
     devnetCommand(),
     demoCommand(),
     doctorCommand(),
   ]) {
-    command
-      .exitOverride()
-      .option('-c, --config <file>', 'policy file (default: pgstrata.yaml where there is one)')
-      .option('--json', 'print one JSON result instead of text');
-    program.addCommand(command);
+    const acts = command.commands.length === 0 || command.registeredArguments.length > 0;
+    for (const verb of [...(acts ? [command] : []), ...command.commands]) {
+      verb
+        .exitOverride()
+        .option('-c, --config <file>', 'policy file (default: pgstrata.yaml where there is one)')
+        .option('--json', 'print one JSON result instead of text');
+    }
+    program.addCommand(command.exitOverride());
   }
   return program;
 };

@@ -1,7 +1,7 @@
 /** Asks a server to stop what one of our sessions is doing, over a connection made for that. */
 import { connect } from 'node:net';
 
-import type { ClientBase } from 'pg';
+import type { ClientBase, QueryResult, QueryResultRow } from 'pg';
 
 const CANCEL_LIMIT_MS = 5_000;
 const CANCEL_REQUEST_CODE = 80_877_102;
@@ -38,4 +38,24 @@ export const cancelStatement = (client: ClientBase): Promise<void> => {
     socket.once('connect', () => socket.end(request));
     socket.resume();
   });
+};
+
+/**
+ * Runs a statement that is cancelled on the server when the signal aborts, however long it would have taken.
+ *
+ * @throws what the server says, an error 57014 when it was cancelled
+ */
+export const queryUntil = async <Row extends QueryResultRow>(
+  client: ClientBase,
+  text: string,
+  signal: AbortSignal,
+): Promise<QueryResult<Row>> => {
+  signal.throwIfAborted();
+  const cancel = (): void => void cancelStatement(client);
+  signal.addEventListener('abort', cancel, { once: true });
+  try {
+    return await client.query<Row>(text);
+  } finally {
+    signal.removeEventListener('abort', cancel);
+  }
 };

@@ -15,7 +15,12 @@ interface ServerError {
 interface Verdict {
   readonly kind: ErrorKind;
   readonly remedy?: string;
+  /** The state PostgreSQL would name, for what only the driver and the sockets can tell. */
+  readonly sqlstate?: string;
 }
+
+const NOT_REACHED = '08001'; // sqlclient_unable_to_establish_sqlconnection
+const CUT = '08006'; // connection_failure
 
 const fieldOf = (thrown: unknown, name: string): unknown =>
   typeof thrown === 'object' && thrown !== null ? Reflect.get(thrown, name) : undefined;
@@ -38,21 +43,6 @@ export const sqlstateOf = (thrown: unknown): string | undefined => {
   if (thrown instanceof WarehouseError) return thrown.detail.sqlstate;
   return isServerError(thrown) ? thrown.code : undefined;
 };
-
-const TRANSIENT_STATES: ReadonlySet<string> = new Set([
-  '40001', // serialization_failure
-  '40P01', // deadlock_detected
-  '55P03', // lock_not_available
-  '55006', // object_in_use
-  '53300', // too_many_connections
-  '57P01', // admin_shutdown
-  '57P02', // crash_shutdown
-  '57P03', // cannot_connect_now
-]);
-
-/** Whether the same statement may succeed when it is tried again in a new transaction. */
-export const isTransient = (sqlstate: string | undefined): boolean =>
-  sqlstate !== undefined && (TRANSIENT_STATES.has(sqlstate) || sqlstate.startsWith('08'));
 
 const REMEDY_CREDENTIALS = 'Check the user and the password in DATABASE_URL.';
 const REMEDY_REACH = 'Check the host and the port in DATABASE_URL, and that PostgreSQL runs there.';
@@ -89,15 +79,15 @@ const CLASS_VERDICTS: Readonly<Record<string, Verdict>> = {
 
 const CODE_VERDICTS: Readonly<Record<string, Verdict>> = {
   ABORT_ERR: { kind: 'cancelled' },
-  ECONNREFUSED: { kind: 'connection', remedy: REMEDY_REACH },
-  ECONNRESET: { kind: 'connection' },
-  EHOSTUNREACH: { kind: 'connection', remedy: REMEDY_REACH },
-  ENETUNREACH: { kind: 'connection', remedy: REMEDY_REACH },
-  ENOENT: { kind: 'connection', remedy: REMEDY_REACH }, // the socket file of a server that does not run
-  ENOTFOUND: { kind: 'connection', remedy: REMEDY_REACH },
-  EAI_AGAIN: { kind: 'connection', remedy: REMEDY_REACH },
-  EPIPE: { kind: 'connection' },
-  ETIMEDOUT: { kind: 'connection', remedy: REMEDY_REACH },
+  ECONNREFUSED: { kind: 'connection', remedy: REMEDY_REACH, sqlstate: NOT_REACHED },
+  ECONNRESET: { kind: 'connection', sqlstate: CUT },
+  EHOSTUNREACH: { kind: 'connection', remedy: REMEDY_REACH, sqlstate: NOT_REACHED },
+  ENETUNREACH: { kind: 'connection', remedy: REMEDY_REACH, sqlstate: NOT_REACHED },
+  ENOENT: { kind: 'connection', remedy: REMEDY_REACH, sqlstate: NOT_REACHED }, // the socket file of a server that does not run
+  ENOTFOUND: { kind: 'connection', remedy: REMEDY_REACH, sqlstate: NOT_REACHED },
+  EAI_AGAIN: { kind: 'connection', remedy: REMEDY_REACH, sqlstate: NOT_REACHED },
+  EPIPE: { kind: 'connection', sqlstate: CUT },
+  ETIMEDOUT: { kind: 'connection', remedy: REMEDY_REACH, sqlstate: NOT_REACHED },
   CERT_HAS_EXPIRED: { kind: 'connection', remedy: REMEDY_TLS },
   DEPTH_ZERO_SELF_SIGNED_CERT: { kind: 'connection', remedy: REMEDY_TLS },
   ERR_TLS_CERT_ALTNAME_INVALID: { kind: 'connection', remedy: REMEDY_TLS },
@@ -105,17 +95,21 @@ const CODE_VERDICTS: Readonly<Record<string, Verdict>> = {
   UNABLE_TO_VERIFY_LEAF_SIGNATURE: { kind: 'connection', remedy: REMEDY_TLS },
 };
 
-/** `pg` gives these no code at all, so their fixed beginnings have to do; none of them decides about a retry. */
+/** The driver's own constants: it gives these no code at all, so this is where they get one. */
 const DRIVER_VERDICTS: readonly (readonly [beginning: string, verdict: Verdict])[] = [
   ['SASL', { kind: 'auth', remedy: REMEDY_CREDENTIALS }],
   [
     'timeout exceeded when trying to connect',
-    { kind: 'connection', remedy: 'Every connection is in use: raise the size of the pool.' },
+    {
+      kind: 'connection',
+      remedy: 'Every connection is in use: raise the size of the pool.',
+      sqlstate: NOT_REACHED,
+    },
   ],
-  ['timeout expired', { kind: 'connection', remedy: REMEDY_REACH }],
-  ['Connection terminated', { kind: 'connection' }],
-  ['Client has encountered a connection error', { kind: 'connection' }],
-  ['Client was closed', { kind: 'connection' }],
+  ['timeout expired', { kind: 'connection', remedy: REMEDY_REACH, sqlstate: NOT_REACHED }],
+  ['Connection terminated', { kind: 'connection', sqlstate: CUT }],
+  ['Client has encountered a connection error', { kind: 'connection', sqlstate: CUT }],
+  ['Client was closed', { kind: 'connection', sqlstate: CUT }],
   ['The server does not support SSL', { kind: 'connection', remedy: 'Remove sslmode from DATABASE_URL.' }],
 ];
 
@@ -151,12 +145,12 @@ export const asWarehouseError = (thrown: unknown, context: ErrorDetail = {}): Wa
     return Object.keys(context).length === 0 ? thrown : withDetail(thrown, context);
   }
   const error = unfold(thrown);
-  const { kind, remedy } = verdictOf(error);
+  const { kind, remedy, sqlstate } = verdictOf(error);
   if (!isServerError(error)) {
     return new WarehouseError(
       kind,
       messageOf(error),
-      { ...context, ...(remedy !== undefined && { remedy }) },
+      { ...context, ...(sqlstate !== undefined && { sqlstate }), ...(remedy !== undefined && { remedy }) },
       thrown,
     );
   }

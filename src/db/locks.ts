@@ -128,7 +128,12 @@ export const connectionLoss = (client: ClientBase): { readonly signal: AbortSign
   const controller = new AbortController();
   const onLoss = (cause?: Error): void => {
     controller.abort(
-      new WarehouseError('connection', 'The connection that held a lock was lost.', {}, cause),
+      new WarehouseError(
+        'connection',
+        'The connection that held a lock was lost.',
+        { sqlstate: asWarehouseError(cause).detail.sqlstate ?? '08006' },
+        cause,
+      ),
     );
   };
   client.on('error', onLoss);

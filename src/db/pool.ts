@@ -38,6 +38,10 @@ const SESSION_SETTINGS: Readonly<Record<string, string>> = {
   plan_cache_mode: 'force_custom_plan',
   search_path: 'strata,public,pg_temp',
   statement_timeout: '0',
+  // A client that vanished without a word holds its locks until the server notices; by default after two hours.
+  tcp_keepalives_idle: '30',
+  tcp_keepalives_interval: '10',
+  tcp_keepalives_count: '3',
 };
 
 const startupOptions = (own: string | null, settings: Readonly<Record<string, string>>): string => {
@@ -144,7 +148,7 @@ const beginStatement = ({ isolation = 'read committed', readOnly = false }: Tran
   `begin isolation level ${isolation} ${readOnly ? 'read only' : 'read write'}`;
 
 /** Commits, and makes sure that it was a commit. */
-export const commitTransaction = async (client: PoolClient): Promise<void> => {
+export const commitTransaction = async (client: Pick<PoolClient, 'query'>): Promise<void> => {
   const { command } = await client.query('commit');
   // A statement failed and `work` swallowed it: PostgreSQL then answers COMMIT with ROLLBACK, without an error.
   if (command !== 'COMMIT') {

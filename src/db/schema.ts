@@ -34,6 +34,30 @@ export interface AccountBalancesOpening {
   timestamp: Column<Date, Date | string>;
 }
 
+export interface Adoptions {
+  adoption_id: Generated<number>;
+  set_name: string;
+  /** The plain table; in schema strata_held from swapped on, until drop_after */
+  source: number;
+  root: number | null;
+  /** The last step that is committed */
+  step: string;
+  /** Every name and statement that undoing or resuming needs */
+  adoption: Column<unknown, string>;
+  row_count: number | null;
+  bytes_before: number | null;
+  bytes_after: number | null;
+  /** Row count and order-independent hash of both sides at one snapshot */
+  proof: Nullable<Column<unknown, string>>;
+  detail: Generated<Column<unknown, string>>;
+  error: string | null;
+  started_at: Generated<Column<Date, Date | string>>;
+  updated_at: Generated<Column<Date, Date | string>>;
+  swapped_at: Nullable<Column<Date, Date | string>>;
+  drop_after: Nullable<Column<Date, Date | string>>;
+  finished_at: Nullable<Column<Date, Date | string>>;
+}
+
 export interface Assets {
   asset_id: Column<string, bigint | string>;
   network: string;
@@ -151,6 +175,23 @@ export interface FoldProgress {
   updated_at: Generated<Column<Date, Date | string>>;
 }
 
+export interface HeldDeltas {
+  retention_id: number;
+  account_address: Buffer;
+  asset_id: Column<string, bigint | string>;
+  period: Column<Date, Date | string>;
+  delta: Column<string, bigint | string>;
+  change_count: number;
+}
+
+export interface HeldOpenings {
+  retention_id: number;
+  account_address: Buffer;
+  asset_id: Column<string, bigint | string>;
+  balance: Nullable<Column<string, bigint | string>>;
+  timestamp: Nullable<Column<Date, Date | string>>;
+}
+
 export interface HeldPartitions {
   held_id: Generated<number>;
   set_name: string;
@@ -164,11 +205,38 @@ export interface HeldPartitions {
   bytes: number | null;
   row_count: number | null;
   consolidation_id: number | null;
+  retention_id: number | null;
   state: Generated<string>;
   detail: Generated<Column<unknown, string>>;
   detached_at: Generated<Column<Date, Date | string>>;
   drop_after: Column<Date, Date | string>;
   finished_at: Nullable<Column<Date, Date | string>>;
+}
+
+export interface LabelViews {
+  view_schema: string;
+  view_name: string;
+  label_name: string;
+  base_schema: string;
+  base_name: string;
+  join_column: string;
+  join_type: string;
+  /** Names of the label's columns in the view; null for all of them */
+  columns: Nullable<Column<unknown, string>>;
+  prefix: Generated<string>;
+}
+
+export interface Labels {
+  label_name: string;
+  key_header: string;
+  /** [{"name": …, "type": …, "header": …}] of each column beside the key */
+  columns: Column<unknown, string>;
+  row_count: number;
+  /** Rows of the file that were left out because their key came more than once */
+  duplicates: Generated<number>;
+  source_file: string;
+  sha256: string;
+  loaded_at: Generated<Column<Date, Date | string>>;
 }
 
 export interface MaintenanceRuns {
@@ -218,6 +286,8 @@ export interface PartitionSets {
   hold: Generated<string>;
   /** Bytes beyond which one partition is reported as too big */
   size_alert: Generated<number>;
+  /** Weeks before this were dropped by retention: they are not made again, and rows of that time are quarantined */
+  retained_from: Generated<Column<Date, Date | string>>;
   created_at: Generated<Column<Date, Date | string>>;
 }
 
@@ -228,6 +298,20 @@ export interface Quarantine {
   reason: string;
   detail: Column<unknown, string>;
   quarantined_at: Generated<Column<Date, Date | string>>;
+}
+
+export interface Retentions {
+  retention_id: Generated<number>;
+  set_name: string;
+  cutoff: Column<Date, Date | string>;
+  /** partition_sets.retained_from before it */
+  retained_before: Column<Date, Date | string>;
+  /** What balance_status said of the set before it: opened_before, changes_from or observations_from */
+  floor_before: Column<Date, Date | string>;
+  noted_at: Generated<Column<Date, Date | string>>;
+  undone_at: Nullable<Column<Date, Date | string>>;
+  /** When the last of its weeks was dropped: from then on it cannot be undone */
+  dropped_at: Nullable<Column<Date, Date | string>>;
 }
 
 export interface SnapshotRows {
@@ -253,7 +337,7 @@ export interface StreamBatches {
   source_id: number;
   start_block: number;
   end_block: number;
-  /** Hash of end_block; null where the range was cut short by --to */
+  /** Hash of end_block; null where the range was cut short, by --to or a reorg: the next run that goes on behind it reads it again */
   hash: string | null;
   /** Hash of the parent of start_block; null where the server does not say */
   prev_hash: string | null;
@@ -262,12 +346,37 @@ export interface StreamBatches {
   /** Rows the range put into its table */
   row_count: number;
   quarantined: Generated<number>;
+  /** Rows that found no label in at least one of the stream's joins, as they were loaded; null where it has none, or a reorg cut the range */
+  unmatched: number | null;
+  /** Rows that an inner join left out for it */
+  dropped: number | null;
   /** Time of end_block, where the server says it */
   block_time: Nullable<Column<Date, Date | string>>;
   /** Earliest time among the range's rows: the literal bound that lets a reorg prune old weeks */
   min_time: Nullable<Column<Date, Date | string>>;
   max_time: Nullable<Column<Date, Date | string>>;
   committed_at: Generated<Column<Date, Date | string>>;
+}
+
+export interface StreamHealth {
+  stream: string;
+  /** running; waiting for the next try; stopped, by an error where last_error says so, else at its end */
+  state: string;
+  /** Failed tries since the last commit */
+  failures: Generated<number>;
+  /** Tries after a failure since the process started */
+  retries: Generated<number>;
+  next_try_at: Nullable<Column<Date, Date | string>>;
+  /** kind, message, sqlstate, grpc_status and the time of the newest failure, without secrets; kept while running, as long as nothing was committed since */
+  last_error: Nullable<Column<unknown, string>>;
+  breaker: Generated<string>;
+  rate_delay_ms: Generated<number>;
+  /** Newest block the server has shown, by network */
+  heads: Generated<Column<unknown, string>>;
+  started_at: Column<Date, Date | string>;
+  updated_at: Generated<Column<Date, Date | string>>;
+  host: string;
+  pid: number;
 }
 
 export interface StreamPositions {
@@ -284,6 +393,40 @@ export interface StreamPositions {
   quarantined: number | null;
   first_block: number | null;
   last_commit: Nullable<Column<Date, Date | string>>;
+  unmatched: number | null;
+  dropped: number | null;
+}
+
+export interface StreamStatus {
+  stream: string | null;
+  network: string | null;
+  load: string | null;
+  target: string | null;
+  state: string | null;
+  position: number | null;
+  hash: string | null;
+  block_time: Nullable<Column<Date, Date | string>>;
+  head: number | null;
+  lag_blocks: number | null;
+  lag_seconds: number | null;
+  batches: number | null;
+  row_count: number | null;
+  quarantined: number | null;
+  unmatched: number | null;
+  last_commit: Nullable<Column<Date, Date | string>>;
+  rows_per_second: number | null;
+  blocks_per_second: number | null;
+  gaps: number | null;
+  gap_blocks: number | null;
+  failures: number | null;
+  retries: number | null;
+  next_try_at: Nullable<Column<Date, Date | string>>;
+  last_error: Nullable<Column<unknown, string>>;
+  breaker: string | null;
+  rate_delay_ms: number | null;
+  seen_at: Nullable<Column<Date, Date | string>>;
+  host: string | null;
+  pid: number | null;
 }
 
 export interface Streams {
@@ -304,6 +447,7 @@ export interface DB {
   account_balances: AccountBalances;
   account_balances_current: AccountBalancesCurrent;
   account_balances_opening: AccountBalancesOpening;
+  adoptions: Adoptions;
   assets: Assets;
   balance_changes: BalanceChanges;
   balance_history: BalanceHistory;
@@ -312,13 +456,20 @@ export interface DB {
   balances_current: BalancesCurrent;
   consolidations: Consolidations;
   fold_progress: FoldProgress;
+  held_deltas: HeldDeltas;
+  held_openings: HeldOpenings;
   held_partitions: HeldPartitions;
+  label_views: LabelViews;
+  labels: Labels;
   maintenance_runs: MaintenanceRuns;
   partition_sets: PartitionSets;
   quarantine: Quarantine;
+  retentions: Retentions;
   snapshot_rows: SnapshotRows;
   sources: Sources;
   stream_batches: StreamBatches;
+  stream_health: StreamHealth;
   stream_positions: StreamPositions;
+  stream_status: StreamStatus;
   streams: Streams;
 }

@@ -7,6 +7,7 @@ import { parseConfig } from '../runtime/config.ts';
 import { verifyBalances } from '../warehouse/verify.ts';
 import { busiestBalances, readSummary, type BalanceLine, type Summary } from '../warehouse/summary.ts';
 import { spawnDevnet } from './child.ts';
+import { consolidateFirstWeeks, type DemoWeeks } from './demo-weeks.ts';
 
 /** Its chain: a block every ten minutes for a hundred days, so that it spans more than three months. */
 const DEMO_CHAIN = {
@@ -32,7 +33,7 @@ streams:
 `;
 
 /** What the demo tells: the fields of its JSON line, and a few balances for people. */
-export interface DemoReport extends Summary {
+export interface DemoReport extends Summary, DemoWeeks {
   /** What `verify` found when every balance was recomputed: must be 0. */
   readonly differences: number;
   readonly balances: number;
@@ -68,6 +69,15 @@ export const runDemo = async (
     const config = parseConfig(demoPolicy(devnet.url), {}, 'demo');
     const client = connectFlight({ url: devnet.url });
     const started = performance.now();
+    let weeks: Promise<DemoWeeks> | null = null;
+    const onEvent = (event: IngestEvent): void => {
+      options.onEvent(event);
+      const block = event.kind === 'committed' ? (event.result.ranges.at(-1)?.range.end ?? 0) : 0;
+      if (weeks !== null || block < DEMO_CHAIN.blocks / 2) return;
+      say('consolidating the first weeks, while later ones are being loaded');
+      weeks = consolidateFirstWeeks(pool, options.signal);
+      weeks.catch(() => undefined); // told below, behind what the load has to say
+    };
     const result = await ingest({
       pool,
       client,
@@ -78,9 +88,10 @@ export const runDemo = async (
       follow: false,
       signal: options.signal,
       now: new Date(),
-      onEvent: options.onEvent,
+      onEvent,
     }).finally(() => client.close());
     const seconds = (performance.now() - started) / 1000;
+    const consolidated = await (weeks ?? consolidateFirstWeeks(pool, options.signal));
     say('verifying: recomputing every balance from the changes');
     const { differences, balances, state_rows } = await verifyBalances(pool, { oneIn: 1 });
     const summary = await readSummary(pool);
@@ -91,6 +102,7 @@ export const runDemo = async (
       balances,
       state_rows,
       differences,
+      ...consolidated,
       seconds: Math.round(seconds * 100) / 100,
       rows_per_second: Math.round(result.rows / seconds),
     };

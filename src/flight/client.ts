@@ -35,6 +35,10 @@ export interface FlightOptions {
   readonly connectTimeout_ms?: number | undefined;
   /** Longest wait for a connected server to plan a query; default 60 s. */
   readonly infoTimeout_ms?: number | undefined;
+  /** How often a running query's connection is pinged, which is how a dead one is found out; default 330 s. */
+  readonly pingEvery_ms?: number | undefined;
+  /** Longest wait for the answer to a ping; default 20 s. */
+  readonly pingTimeout_ms?: number | undefined;
 }
 
 /** How one query runs. */
@@ -77,6 +81,9 @@ const DEFAULT_WINDOW_BYTES = 8 * 1024 * 1024;
 const DEFAULT_MESSAGE_BYTES = 256 * 1024 * 1024;
 const DEFAULT_CONNECT_TIMEOUT_MS = 10_000;
 const DEFAULT_INFO_TIMEOUT_MS = 60_000;
+/** Servers answer pings more frequent than 5 minutes with GOAWAY too_many_pings; stay clear of that. */
+const DEFAULT_PING_EVERY_MS = 330_000;
+const DEFAULT_PING_TIMEOUT_MS = 20_000;
 
 /** What the steps of a query share. */
 interface Session {
@@ -94,6 +101,8 @@ const createSession = (options: FlightOptions): Session & { readonly close: () =
   const limits = {
     flowControlWindowBytes: options.flowControlWindowBytes ?? DEFAULT_WINDOW_BYTES,
     maxMessageBytes: options.maxMessageBytes ?? DEFAULT_MESSAGE_BYTES,
+    pingEvery_ms: options.pingEvery_ms ?? DEFAULT_PING_EVERY_MS,
+    pingTimeout_ms: options.pingTimeout_ms ?? DEFAULT_PING_TIMEOUT_MS,
   };
   const connect = (target: FlightAddress): Connection => {
     assertPlaintextAllowed(target, options.allowPlaintext ?? false);

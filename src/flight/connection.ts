@@ -23,6 +23,8 @@ export interface FlightTls {
 export interface ConnectionLimits {
   readonly flowControlWindowBytes: number;
   readonly maxMessageBytes: number;
+  readonly pingEvery_ms: number;
+  readonly pingTimeout_ms: number;
 }
 
 /** An open (or lazily opening) connection. */
@@ -35,9 +37,6 @@ export interface Connection {
 /** A token, or what yields the current one before each call. */
 export type TokenSource = string | (() => string | Promise<string>);
 
-/** Servers answer pings more frequent than 5 minutes with GOAWAY too_many_pings; stay clear of that. */
-const KEEPALIVE_MS = 330_000;
-const KEEPALIVE_TIMEOUT_MS = 20_000;
 /** Requests are a query and a ticket; nothing of ours is larger. */
 const MAX_REQUEST_BYTES = 4 * 1024 * 1024;
 
@@ -98,8 +97,8 @@ export const openConnection = (
       'grpc.max_receive_message_length': limits.maxMessageBytes,
       'grpc.max_send_message_length': MAX_REQUEST_BYTES,
       'grpc-node.flow_control_window': limits.flowControlWindowBytes,
-      'grpc.keepalive_time_ms': KEEPALIVE_MS,
-      'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
+      'grpc.keepalive_time_ms': limits.pingEvery_ms,
+      'grpc.keepalive_timeout_ms': limits.pingTimeout_ms,
       // Retrying is the caller's: it knows the last committed block.
       'grpc.enable_retries': 0,
       'grpc.service_config_disable_resolution': 1,
@@ -126,6 +125,7 @@ export const currentToken = async (source: TokenSource | undefined): Promise<str
   const token = (typeof source === 'string' ? source : await tokenFrom(source)).trim();
   if (token === '' || !PRINTABLE.test(token)) {
     throw new WarehouseError('auth', 'The token for the Flight server is empty or not printable ASCII.', {
+      grpcStatus: 'UNAUTHENTICATED',
       remedy: 'Check where the token is read from.',
     });
   }
@@ -138,6 +138,7 @@ const tokenFrom = async (source: () => string | Promise<string>): Promise<string
   } catch (error) {
     if (error instanceof WarehouseError) throw error;
     throw new WarehouseError('auth', `No token for the Flight server could be had: ${messageOf(error)}`, {
+      grpcStatus: 'UNAUTHENTICATED',
       remedy: 'Check where the token comes from.',
     });
   }

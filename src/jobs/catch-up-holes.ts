@@ -4,10 +4,12 @@ import type { ParallelConfig } from '../runtime/parallel-config.ts';
 import { withDetail, WarehouseError } from '../runtime/errors.ts';
 import type { Committed } from '../warehouse/batches.ts';
 import type { Dataset } from '../warehouse/datasets.ts';
-import { ledgerEnds, ledgerHoles } from '../warehouse/ledger-holes.ts';
+import { ledgerEnds } from '../warehouse/ledger-edges.ts';
+import { postgresStore } from '../warehouse/state/postgres.ts';
 import type { StreamClaim } from '../warehouse/stream-state.ts';
 import { runCrew, type FailedPartition, type PartitionOutcome } from './catch-up-crew.ts';
 import { createLoader, createTurns, type CatchUpPools } from './catch-up-loader.ts';
+import { workersAsked } from './connections.ts';
 import { describeSpan, loadPartition } from './catch-up-partition.ts';
 import { crewReporter } from './catch-up-report.ts';
 import { foldBehind } from './fold-behind.ts';
@@ -35,8 +37,6 @@ export interface CatchUp {
   readonly network: string;
 }
 
-/** Most workers that are tuned to, unless a number is given. */
-export const AUTO_WORKERS_MAX = 8;
 /** Rows that all workers together write at once, and what one of them does at least: memory holds some three times as many. */
 const PART_ROWS = 200_000;
 const PART_ROWS_MIN = 16_384;
@@ -61,6 +61,15 @@ export const openLoader = (run: CatchUp, workers: number, inTurn = createTurns()
   });
 };
 
+/** What the ledger does not have of a span, lowest first. */
+export const holesOf = async (
+  { options, pools, network }: Pick<CatchUp, 'options' | 'pools' | 'network'>,
+  span: BlockSpan,
+): Promise<readonly BlockSpan[]> => {
+  const gaps = await postgresStore(pools.beside, options.stream).gaps(network, span);
+  return gaps.map(({ from, to }) => ({ from: from ?? span.from, to: to ?? span.to }));
+};
+
 const ruleOf = ({
   partitions,
   partition_blocks: blocks,
@@ -82,7 +91,7 @@ const TARGET_ROWS = 200_000;
 export const fillHoles = async (run: CatchUp, span: BlockSpan): Promise<readonly FailedPartition[]> => {
   const { options, parallel, pools, network } = run;
   const { stream, config } = options;
-  const holes = await ledgerHoles(pools.beside, stream, network, span);
+  const holes = await holesOf(run, span);
   if (holes.length === 0 || options.signal.aborted) return [];
   const ends = await ledgerEnds(pools.beside, stream, network);
   const plan = planPartitions(holes, ruleOf(parallel));
@@ -94,8 +103,7 @@ export const fillHoles = async (run: CatchUp, span: BlockSpan): Promise<readonly
     run.tools.committed(result);
     if (isFolded) fold.note(result.rows);
   };
-  const most = parallel.workers === 'auto' ? AUTO_WORKERS_MAX : parallel.workers;
-  const workers = Math.min(most, run.workersMax);
+  const workers = Math.min(workersAsked(parallel.workers), run.workersMax);
   try {
     const { failed, fatal } = await runCrew({
       plan,

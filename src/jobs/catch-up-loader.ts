@@ -2,31 +2,13 @@
 import type { Schema } from 'apache-arrow';
 import { boundedPool } from '../db/bounded.ts';
 import type { Pool } from '../db/query.ts';
-import { WORKERS_MAX } from '../runtime/parallel-config.ts';
 import { createBatchWriter, type BatchWriter } from '../warehouse/batches.ts';
 import type { Dataset, LoadBuffer } from '../warehouse/datasets.ts';
-import { requireNeighbours } from '../warehouse/ledger-holes.ts';
+import { requireNeighbours } from '../warehouse/ledger-edges.ts';
 import type { StreamClaim } from '../warehouse/stream-state.ts';
+import type { ConnectionShare } from './connections.ts';
 import { createPipeline, type PipelineEvents } from './pipeline.ts';
 import type { OpenPipeline } from './read-into.ts';
-
-/** How the connections of a run are shared out. */
-export interface ConnectionShare {
-  /** Workers there are connections for. */
-  readonly workers: number;
-  /** Whether the fold has one of its own; if not, it takes turns with what workers do beside their transactions. */
-  readonly foldApart: boolean;
-}
-
-/**
- * Shares out `connections`: one holds the stream's lock, one is for what workers do beside their transactions, such as new weeks,
- * and one for the fold where there are enough. With those it can neither run dry nor wait for itself.
- */
-export const shareConnections = (connections: number): ConnectionShare => {
-  const foldApart = connections >= 5;
-  const workers = connections - 2 - (foldApart ? 1 : 0);
-  return { workers: Math.max(1, Math.min(WORKERS_MAX, workers)), foldApart };
-};
 
 /** Pools of a catch-up. */
 export interface CatchUpPools {

@@ -113,7 +113,8 @@ const announcedCoverage = ({ client, span, network }: PartitionLoad): Coverage =
       if (clipped === null) return null;
       const step = protocolStep(state, clipped);
       ({ state } = step);
-      if (step.reorgs.length > 0) throw wrong('changed to another fork in the middle of an answer');
+      if (step.rewind !== null || step.reorgs.length + step.rereads.length > 0)
+        throw wrong('changed to another fork in the middle of an answer');
       range ??= expectedRange(clipped.ranges[0]!, span);
       // How far an open span reaches is said by the first piece; what comes behind it is left for later.
       return step.load && clipped.ranges[0]!.start <= range.end ? range : null;

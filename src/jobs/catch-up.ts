@@ -13,11 +13,12 @@
 import type { BlockSpan } from '../chain/partitions.ts';
 import type { BlockRange } from '../chain/range.ts';
 import type { ParallelConfig } from '../runtime/parallel-config.ts';
-import { ledgerEnds, ledgerHoles, type LedgerEnds } from '../warehouse/ledger-holes.ts';
+import { hashBefore, ledgerEnds, type LedgerEnds } from '../warehouse/ledger-edges.ts';
 import type { FailedPartition } from './catch-up-crew.ts';
-import { fillHoles, openLoader, type CatchUp, type CatchUpTools } from './catch-up-holes.ts';
-import { openPools, shareConnections } from './catch-up-loader.ts';
+import { fillHoles, holesOf, openLoader, type CatchUp, type CatchUpTools } from './catch-up-holes.ts';
+import { openPools } from './catch-up-loader.ts';
 import { loadPartition } from './catch-up-partition.ts';
+import { LIVE_CONNECTIONS, shareConnections } from './connections.ts';
 import { loadBlocks } from './load-blocks.ts';
 import { WHOLE_RESULT } from './load-whole.ts';
 import type { IngestOptions } from './run.ts';
@@ -33,8 +34,6 @@ export interface CaughtUp {
   readonly backfill: ((options: IngestOptions) => Promise<readonly FailedPartition[]>) | null;
 }
 
-/** Connections a live stream takes for itself while holes are filled beside it, which takes two more at least. */
-const LIVE_CONNECTIONS = 3;
 /** Blocks that may be missing at the head for the stream to go on by itself; a microbatch has up to so many. */
 const NEAR_BLOCKS = 1000;
 
@@ -122,8 +121,8 @@ const isNear = (ends: LedgerEnds | null, from: number, settled: number): ends is
 
 /** The stream goes on at the head; the holes before that are filled first, or beside it when it never ends. */
 const besideStream = async (run: CatchUp, span: BlockSpan): Promise<CaughtUp> => {
-  const { options, pools, network } = run;
-  const holes = await ledgerHoles(pools.beside, options.stream, network, span);
+  const { options } = run;
+  const holes = await holesOf(run, span);
   if (holes.length === 0) return { end: 'go on', failed: [], backfill: null };
   await settleEdges(run, span);
   const backfill = options.follow ? backfillOf(run, span) : null;
@@ -148,8 +147,9 @@ const backfillOf = (
  */
 const settleEdges = async (run: CatchUp, span: BlockSpan): Promise<void> => {
   const { options, pools, network } = run;
-  for (const { from, hashBefore } of await ledgerHoles(pools.beside, options.stream, network, span)) {
-    if (hashBefore === null || options.signal.aborted) continue;
+  for (const { from } of await holesOf(run, span)) {
+    if (options.signal.aborted) return;
+    if ((await hashBefore(pools.beside, options.stream, network, from)) === null) continue;
     const onEvent: IngestOptions['onEvent'] = (event) => {
       if (event.kind !== 'head') options.onEvent(event);
     };
@@ -165,7 +165,7 @@ const replaceBuffer = async (run: CatchUp, settled: number): Promise<void> => {
   const ends = await ledgerEnds(pools.beside, stream, network);
   const reaches = ends !== null && ends.last >= settled;
   if (reaches && ends.hash !== null) {
-    const holes = await ledgerHoles(pools.beside, stream, network, { from: settled, to: ends.last });
+    const holes = await holesOf(run, { from: settled, to: ends.last });
     if (holes.length === 0) return;
   }
   // Blocks that come again are no reorg, whatever has become of them.

@@ -8,7 +8,7 @@ import type { OpenPipeline } from './read-into.ts';
 import type { IngestEnd, IngestOptions } from './run.ts';
 
 /** How the rest ended. */
-interface Rest {
+export interface Rest {
   readonly end: IngestEnd;
   /** Partitions that no try has loaded. */
   readonly failed: readonly FailedPartition[];

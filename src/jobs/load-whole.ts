@@ -2,7 +2,7 @@
 import type { BlockRange } from '../chain/range.ts';
 import { wrapQuery } from '../flight/block-window.ts';
 import { WarehouseError } from '../runtime/errors.ts';
-import { loadTails } from '../warehouse/stream-state.ts';
+import { postgresStore } from '../warehouse/state/postgres.ts';
 import { readInto, type OpenPipeline } from './read-into.ts';
 import type { IngestEnd, IngestOptions } from './run.ts';
 
@@ -29,7 +29,7 @@ export const loadWhole = async (options: IngestOptions, openPipeline: OpenPipeli
     prevHash: null,
     timestamp: null,
   };
-  const loaded = (await loadTails(options.pool, stream)).get(WHOLE_RESULT) ?? [];
+  const loaded = (await postgresStore(options.pool, stream).tails()).get(WHOLE_RESULT) ?? [];
   if (loaded.some((known) => known.start <= range.start && known.end >= range.end)) return 'nothing new';
   if (loaded.some((known) => known.start <= range.end && known.end >= range.start)) {
     throw new WarehouseError('conflict', `part of the blocks ${range.start}–${range.end} is loaded already`, {

@@ -159,6 +159,7 @@ const runSet = (module: VerbModule, set: string, options: MaintenanceOptions): P
   recordRun(set, options, options.verb, {
     plan: (pool) => planBatch(module, pool, set, options),
     apply: module.apply,
+    recover: module.recover,
     failure: (result) => module.failure?.(result) ?? null,
   });
 
@@ -166,6 +167,7 @@ const runSet = (module: VerbModule, set: string, options: MaintenanceOptions): P
 interface Work {
   readonly plan: (pool: Pool) => Promise<Plan>;
   readonly apply: VerbModule['apply'];
+  readonly recover?: VerbModule['recover'] | undefined;
   readonly failure: (result: object) => string | null;
 }
 
@@ -226,6 +228,8 @@ const planAndApply = async (
   { signal, onEvent }: RunOptions,
   note: (plan: Plan) => Promise<void>,
 ): Promise<object | null> => {
+  const tell = (event: object): void => onEvent?.({ kind: 'progress', verb, set, event });
+  await work.recover?.(pool, set, { signal, onEvent: tell });
   for (let attempt = 1; ; attempt++) {
     const plan = await work.plan(pool);
     await note(plan);
@@ -233,10 +237,7 @@ const planAndApply = async (
     if (plan.steps.length === 0) return null;
     if (signal.aborted) throw stopped('before its first step', signal);
     try {
-      return await work.apply(pool, plan, {
-        signal,
-        onEvent: (event) => onEvent?.({ kind: 'progress', verb, set, event }),
-      });
+      return await work.apply(pool, plan, { signal, onEvent: tell });
     } catch (thrown) {
       const refused = thrown instanceof WarehouseError && thrown.kind === 'conflict';
       if (!refused || attempt === PLANS_MAX || signal.aborted) throw thrown;

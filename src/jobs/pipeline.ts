@@ -14,7 +14,7 @@ import type { RecordBatch } from 'apache-arrow';
 import type { BlockRange } from '../chain/range.ts';
 import type { BatchWriter, Committed } from '../warehouse/batches.ts';
 import { addCounts, NOTHING, type Dataset, type LoadBuffer, type RangePlace } from '../warehouse/datasets.ts';
-import type { LedgerEntry, RangeCount } from '../warehouse/stream-state.ts';
+import type { LedgerEntry, RangeCount } from '../warehouse/state/store.ts';
 
 /** What a stream hands over, in its order. */
 export interface Pipeline {
@@ -22,8 +22,10 @@ export interface Pipeline {
   readonly failed: AbortSignal;
   /** A reorg: erase first, then go on. */
   reorg(range: BlockRange): Promise<void>;
-  /** Rows of the microbatch that covers `ranges`. */
-  append(batch: RecordBatch, ranges: readonly BlockRange[]): Promise<void>;
+  /** Blocks up to `to` (inclusive) that come again: erase them first, then go on. */
+  reread(range: BlockRange, to: number): Promise<void>;
+  /** Rows of the microbatch that covers `ranges`; those of `replayed` networks are loaded already. */
+  append(batch: RecordBatch, ranges: readonly BlockRange[], replayed?: ReadonlySet<string>): Promise<void>;
   /** The microbatch is whole. */
   watermark(ranges: readonly BlockRange[]): Promise<void>;
   /** Commits what is whole, forgets the rest. */
@@ -38,10 +40,16 @@ export interface PipelineEvents {
   reorged(range: BlockRange, rowsErased: number): void;
 }
 
+/** Blocks to erase, and whether a reorg is why. */
+interface Erasing {
+  readonly range: BlockRange;
+  readonly to: number | null;
+}
+
 /** Rows on their way to one write. */
 interface Group {
   readonly buffer: LoadBuffer;
-  readonly reorgs: BlockRange[];
+  readonly erasures: readonly Erasing[];
   /** Microbatches that are whole with the rows of this group; null for a part, which is committed with a later group. */
   entries: LedgerEntry[] | null;
 }
@@ -63,9 +71,9 @@ export const createPipeline = (
   const failure = new AbortController();
   const spares: LoadBuffer[] = [];
   const newBuffer = (): LoadBuffer => spares.pop() ?? dataset.createBuffer();
-  /** The group that is being gathered, its reorgs and whole microbatches, and whether rows behind those are in it. */
+  /** The group that is being gathered, its erasures and whole microbatches, and whether rows behind those are in it. */
   let buffer = newBuffer();
-  let reorgs: BlockRange[] = [];
+  let erasures: Erasing[] = [];
   let entries: LedgerEntry[] = [];
   let partial = false;
   let rowsSinceCommit = 0;
@@ -76,8 +84,11 @@ export const createPipeline = (
   let places: readonly RangePlace[] = [];
   let counts = new Map<string, RangeCount>();
 
-  const write = async ({ buffer: rows, reorgs: forks, entries: whole }: Group): Promise<void> => {
-    for (const range of forks) events.reorged(range, await writer.erase(range));
+  const write = async ({ buffer: rows, erasures: first, entries: whole }: Group): Promise<void> => {
+    for (const { range, to } of first) {
+      const erased = await writer.erase({ network: range.network, from: range.start, to });
+      if (to === null) events.reorged(range, erased);
+    }
     if (rows.rows > 0 || whole === null || whole.some((entry) => entry.count.quarantined > 0))
       await writer.write(rows);
     if (whole !== null) events.committed(await writer.commit(whole));
@@ -99,9 +110,9 @@ export const createPipeline = (
       });
   };
   const take = (whole: boolean): Group => {
-    const group = { buffer, reorgs, entries: whole ? entries : null };
+    const group = { buffer, erasures, entries: whole ? entries : null };
     buffer = newBuffer();
-    reorgs = [];
+    erasures = [];
     if (whole) {
       entries = [];
       rowsSinceCommit = 0;
@@ -121,19 +132,22 @@ export const createPipeline = (
     failure.signal.throwIfAborted();
   };
 
+  const eraseFirst = async (erasing: Erasing): Promise<void> => {
+    // What was gathered belongs to the old fork or lies before the new one: write it first, then erase.
+    kick();
+    await idle();
+    erasures.push(erasing);
+  };
+
   return {
     failed: failure.signal,
-    reorg: async (range) => {
-      // What was gathered belongs to the old fork or lies before the new one: write it first, then erase.
-      kick();
-      await idle();
-      reorgs.push(range);
-    },
-    append: async (batch, ranges) => {
+    reorg: (range) => eraseFirst({ range, to: null }),
+    reread: (range, to) => eraseFirst({ range, to }),
+    append: async (batch, ranges, replayed = new Set()) => {
       failure.signal.throwIfAborted();
       kick();
       if (!samePlaces(places, ranges)) {
-        places = await writer.place(ranges);
+        places = await writer.place(ranges, replayed);
         counts = new Map();
       }
       const before = buffer.rows;

@@ -6,10 +6,13 @@ import type { Pool } from '../db/query.ts';
 import type { FlightClient } from '../flight/client.ts';
 import type { ServerConfig, StreamConfig } from '../runtime/config.ts';
 import type { WarehouseError } from '../runtime/errors.ts';
+import type { BreakerState } from '../runtime/resilience.ts';
 import type { Committed } from '../warehouse/batches.ts';
 
 /** What happens during a run, for progress and metrics. */
 export type IngestEvent =
+  /** The stream is ours: nobody else loads it until the run has ended. */
+  | { readonly kind: 'begun'; readonly stream: string }
   | { readonly kind: 'head'; readonly stream: string; readonly network: string; readonly block: number }
   | { readonly kind: 'committed'; readonly stream: string; readonly result: Committed }
   | {
@@ -41,7 +44,20 @@ export type IngestEvent =
       readonly total: number;
       readonly rows: number;
       readonly workers: number;
-    };
+    }
+  /** A try failed; the next one comes after `delay_ms`. */
+  | {
+      readonly kind: 'retry';
+      readonly stream: string;
+      readonly error: WarehouseError;
+      readonly failures: number;
+      readonly delay_ms: number;
+    }
+  | { readonly kind: 'breaker'; readonly stream: string; readonly state: BreakerState }
+  /** The server is overloaded or late: this long is waited before each query from now on. */
+  | { readonly kind: 'slower'; readonly stream: string; readonly delay_ms: number }
+  /** The stream is given up; the others go on. */
+  | { readonly kind: 'failed'; readonly stream: string; readonly error: WarehouseError };
 
 /** Decides whether a partition that failed is loaded again. */
 export type PartitionRetry = <T>(load: () => Promise<T>, span: BlockSpan) => Promise<T>;
@@ -68,6 +84,8 @@ export interface IngestOptions {
   readonly connections?: number;
   /** Runs the load of one partition, and may run it again after a failure; each time it begins anew. */
   readonly retry?: PartitionRetry;
+  /** Bytes up to which a label table that a `rows` stream joins is kept in memory, 32 MiB; larger ones are joined in SQL. */
+  readonly labelMemory_bytes?: number;
 }
 
 /** Why a run ended. */
@@ -82,4 +100,8 @@ export interface IngestResult {
   readonly batches: number;
   readonly blocks: number;
   readonly reorgs: number;
+  /** Rows that found no label in at least one join; null where the stream joins none. */
+  readonly unmatched: number | null;
+  /** Rows that an inner join with labels left out: not among `rows`. */
+  readonly dropped: number;
 }

@@ -1,4 +1,4 @@
-/** From a server of the configuration to the options of a Flight client: certificates are read here. */
+/** From a server of the configuration to the options of a Flight client: certificates are read here, tokens when they are needed. */
 import { readFile } from 'node:fs/promises';
 import type { FlightOptions } from '../flight/client.ts';
 import type { ServerConfig } from '../runtime/config.ts';
@@ -10,10 +10,11 @@ import { WarehouseError, messageOf } from '../runtime/errors.ts';
  * @throws WarehouseError `config` for a certificate file that cannot be read.
  */
 export const flightOptions = async (server: ServerConfig): Promise<FlightOptions> => {
-  const { tls } = server;
+  const { tls, token_file } = server;
   return {
     url: server.url,
-    token: server.token,
+    // Read for each call: a token that was renewed counts from the next one on.
+    token: token_file === undefined ? server.token : () => readFile(token_file, 'utf8'),
     allowPlaintext: server.allow_plaintext,
     ...(tls === undefined
       ? {}

@@ -60,6 +60,7 @@ export const undoWeek = async (scope: UndoScope & Omit<RunOptions, 'weeks' | 'du
   return recordRun(scope.set, scope, 'undo', {
     plan: (pool) => module.undo.plan(pool, scope.set, undoOptions(scope)),
     apply: module.undo.apply,
+    recover: module.recover,
     failure: (result) => module.failure?.(result) ?? null,
   });
 };

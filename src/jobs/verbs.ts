@@ -1,7 +1,16 @@
 /** The registry: what each verb of maintenance plans, does and takes back. */
 import type { Pool } from '../db/query.ts';
 import { applyEnsure, planEnsure } from '../warehouse/partitions/ensure-plan.ts';
+import { applyConsolidate, type ConsolidateResult } from '../warehouse/partitions/consolidate/apply.ts';
+import { planConsolidate } from '../warehouse/partitions/consolidate/plan.ts';
+import { recoverConsolidations } from '../warehouse/partitions/consolidate/recover.ts';
+import { applyUndoConsolidation, planUndoConsolidation } from '../warehouse/partitions/consolidate/undo.ts';
+import { applyDropAll, planDropAll } from '../warehouse/partitions/drop.ts';
+import { applyOptimize, planOptimize } from '../warehouse/partitions/optimize.ts';
 import type { Plan } from '../warehouse/partitions/plan.ts';
+import { applyRetain } from '../warehouse/partitions/retain/apply.ts';
+import { planRetain } from '../warehouse/partitions/retain/plan.ts';
+import { applyUndoRetention, planUndoRetention } from '../warehouse/partitions/retain/undo.ts';
 
 /** Verbs that go over sets, in the order in which they run when several are due. */
 export const VERB_NAMES = ['ensure', 'retain', 'drop', 'consolidate', 'optimize'] as const;
@@ -35,6 +44,12 @@ export interface UndoOptions {
 export interface VerbModule {
   readonly plan: (pool: Pool, set: string, options: PlanOptions) => Promise<Plan>;
   readonly apply: Apply;
+  /** Ends what a crash broke off, before anything is planned. */
+  readonly recover?: (
+    pool: Pool,
+    set: string,
+    options: { readonly signal: AbortSignal; readonly onEvent: (event: object) => void },
+  ) => Promise<unknown>;
   /** Whether the options' weeks mean anything to it. */
   readonly takesWeeks?: true;
   /** What of a result did not go well although apply returned, as where every week fails alone; null for nothing. */
@@ -46,7 +61,29 @@ export interface VerbModule {
   };
 }
 
+/** Every week is consolidated, and fails, alone: what the run says of those that did. */
+const failedWeeks = (result: object): string | null =>
+  (result as ConsolidateResult).weeks
+    .filter((week) => week.outcome === 'failed')
+    .map((week) => `${week.name}: ${week.error ?? 'failed'}`)
+    .join('; ') || null;
+
 /** The project's own verbs. */
 export const MAINTENANCE_VERBS: Readonly<Partial<Record<MaintenanceVerb, VerbModule>>> = {
   ensure: { plan: planEnsure, apply: applyEnsure, takesWeeks: true },
+  retain: {
+    plan: planRetain,
+    apply: applyRetain,
+    undo: { plan: planUndoRetention, apply: applyUndoRetention },
+  },
+  drop: { plan: planDropAll, apply: applyDropAll },
+  consolidate: {
+    plan: planConsolidate,
+    apply: applyConsolidate,
+    recover: recoverConsolidations,
+    takesWeeks: true,
+    failure: failedWeeks,
+    undo: { plan: planUndoConsolidation, apply: applyUndoConsolidation },
+  },
+  optimize: { plan: planOptimize, apply: applyOptimize },
 };

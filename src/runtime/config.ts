@@ -1,200 +1,10 @@
 /** `pgstrata.yaml`: read, environment filled in, checked; every fault is reported at once, with its path. */
 import { readFile } from 'node:fs/promises';
 import { parseDocument } from 'yaml';
-import { z } from 'zod';
+import type { z } from 'zod';
+import { configSchema } from './config-schema.ts';
 import { WarehouseError, messageOf } from './errors.ts';
-import { parallelSchema } from './parallel-config.ts';
-import { endsInSettings, soleStatement } from './query-text.ts';
-
-const identifier = z
-  .string()
-  .regex(/^[A-Za-z_][A-Za-z0-9_]{0,62}$/, 'must be a plain SQL name of at most 63 characters');
-const tableName = z
-  .string()
-  .regex(
-    /^([A-Za-z_][A-Za-z0-9_]{0,38}\.)?[A-Za-z_][A-Za-z0-9_]{0,38}$/,
-    'must be table or schema.table, at most 39 characters each',
-  );
-const ruleText = z
-  .string()
-  .regex(/^\w+:[+-]\w+(@.+)?$/, 'must look like to:+amount, from:-amount or tx_from:-fee@native');
-const interval = z.string().regex(/^\d+ (day|week|month|year)s?$/, 'must look like 7 days or 3 months');
-const query = z
-  .string()
-  .trim()
-  .min(1, 'must not be empty')
-  .refine(
-    (sql) => !endsInSettings(sql),
-    'must not end in SETTINGS: pgstrata chooses between stream and batch itself',
-  )
-  .refine((sql) => soleStatement(sql) !== null, 'must be one statement, without a comment inside a comment');
-
-/** A set's name takes up to 39 of the 51 bytes that a week's date leaves; strata.check_groups() knows the rest of the rule. */
-const groups = z.record(
-  z.string().regex(/^[a-z][a-z0-9_]{0,49}$/, 'must be lower-case letters, digits and _, a letter first'),
-  z.array(z.string()).min(1),
-);
-
-const commitRows = (rows: number) =>
-  z.int().min(1).max(5_000_000).default(rows).describe('rows of the target after which a commit is due');
-
-const streamBase = {
-  server: z.string(),
-  parallel: parallelSchema.optional().describe('history in partitions, several at once'),
-  query,
-  block: identifier.default('_block_num').describe('column that holds the block number'),
-  network_column: identifier
-    .optional()
-    .describe('column that names the network, where one query spans several'),
-};
-
-const transfers = z.strictObject({
-  ...streamBase,
-  commit_rows: commitRows(200_000),
-  load: z.literal('transfers'),
-  standard: z.string().min(1).default('erc20'),
-  time: identifier.default('timestamp'),
-  asset: identifier.default('token'),
-  token_id: identifier.optional(),
-  grain: z.enum(['hour', 'day']).default('hour').describe('period of the balance rows'),
-  fold: z
-    .enum(['live', 'deferred'])
-    .default('live')
-    .describe('live: balances commit with their changes; deferred: `pgstrata fold` follows'),
-  ordinal: identifier.optional().describe('position in the block; counted in arrival order where absent'),
-  rules: z.array(ruleText).min(1).max(16).default(['to:+amount', 'from:-amount']),
-});
-
-const rows = z.strictObject({
-  ...streamBase,
-  commit_rows: commitRows(500_000),
-  load: z.literal('rows'),
-  table: tableName,
-  columns: z
-    .record(identifier, identifier)
-    .optional()
-    .describe('target: source; default every column under its own name'),
-  partition: z
-    .strictObject({
-      time: identifier,
-      hash: identifier.optional(),
-      modulus: z.int().min(1).max(1024).default(4),
-      list: identifier.optional(),
-      groups: groups.optional(),
-    })
-    .refine(({ hash, list }) => (hash === undefined) !== (list === undefined), {
-      message: 'must have one of hash and list',
-    })
-    .refine(({ list, groups: given }) => (list === undefined) === (given === undefined), {
-      message: 'must have groups with list, and only there',
-      path: ['groups'],
-    })
-    .optional(),
-});
-
-const snapshots = z.strictObject({
-  ...streamBase,
-  commit_rows: commitRows(500_000),
-  load: z.literal('snapshots'),
-  standard: z.string().min(1).default('activity'),
-  time: identifier.default('timestamp').describe('column of the instant of the observation'),
-  account: identifier.default('account'),
-  asset: identifier.default('activity'),
-  balance: identifier
-    .optional()
-    .describe('`balance` where the query gives it out, else the column of the usd value'),
-  usd_value: identifier.optional().describe('`usd_value` where the query gives it out'),
-  data: identifier.optional().describe('`data` where the query gives it out'),
-  grain: z
-    .enum(['hour', 'day'])
-    .default('hour')
-    .describe('period of the balance rows; its latest snapshot wins'),
-  only_changes: z
-    .boolean()
-    .default(false)
-    .describe('a balance row only where balance, usd value or data differ from the one before'),
-});
-
-const server = z.strictObject({
-  url: z
-    .string()
-    .regex(
-      /^(grpc|grpc\+tls|http|https):\/\/[^/@]+\/?$/,
-      'must look like grpc://host:port or grpc+tls://host:port',
-    ),
-  kind: z.enum(['amp', 'flight-sql']).default('amp').describe('flight-sql: a server without block ranges'),
-  token: z.string().min(1).optional(),
-  tls: z
-    .strictObject({
-      ca: z.string().optional(),
-      cert: z.string().optional(),
-      key: z.string().optional(),
-      server_name: z.string().optional(),
-    })
-    .optional(),
-  allow_plaintext: z.boolean().default(false),
-});
-
-const policy = z.strictObject({
-  modulus: z.int().min(1).max(1024).optional(),
-  premake: z.int().min(0).max(520).optional(),
-  window_start: z.iso.datetime({ offset: true }).optional(),
-  window_ahead: interval.optional(),
-  consolidate_after: interval.nullable().optional(),
-  retain: interval.nullable().optional(),
-  groups: groups.optional(),
-});
-
-const cron = z
-  .string()
-  .trim()
-  .regex(/^(\S+\s+){4,5}\S+$/, 'must be a cron expression of five fields, such as 0 2 * * 0');
-const switched = (expression: string) => ({
-  enabled: z.boolean().default(true),
-  cron: cron.default(expression),
-});
-
-const schedule = z.strictObject({
-  create: z.strictObject(switched('15 0 * * *')).prefault({}),
-  consolidate: z
-    .strictObject({
-      ...switched('0 2 * * 0'),
-      weeks: z.int().min(1).max(520).default(5).describe('weeks of one run'),
-      after_months: z.int().min(1).max(1200).optional(),
-    })
-    .prefault({}),
-  retain: z.strictObject(switched('0 3 * * *')).prefault({}),
-  optimize: z.strictObject(switched('0 4 * * *')).prefault({}),
-  poll_seconds: z.number().min(0.1).max(3600).default(10),
-  jitter_seconds: z.number().min(0).max(3600).default(30),
-});
-
-const configSchema = z
-  .strictObject({
-    database: z
-      .strictObject({ url: z.string().min(1).optional(), allow_plaintext: z.boolean().default(false) })
-      .prefault({}),
-    servers: z.record(z.string().min(1), server).default({}),
-    streams: z
-      .record(
-        z.string().regex(/^[\w.-]{1,63}$/, 'must be 1 to 63 letters, digits, _ . or -'),
-        z.discriminatedUnion('load', [transfers, snapshots, rows]),
-      )
-      .default({}),
-    partitions: z.record(identifier, policy).default({}),
-    schedule: schedule.prefault({}),
-  })
-  .superRefine((config, context) => {
-    for (const [name, stream] of Object.entries(config.streams)) {
-      if (!Object.hasOwn(config.servers, stream.server)) {
-        context.addIssue({
-          code: 'custom',
-          path: ['streams', name, 'server'],
-          message: `names no entry of servers: ${JSON.stringify(stream.server)}`,
-        });
-      }
-    }
-  });
+import { DEFAULT_RESILIENCE, type Resilience } from './resilience.ts';
 
 /** The whole policy file, checked and with defaults filled in. */
 export type Config = z.infer<typeof configSchema>;
@@ -210,6 +20,16 @@ export type SnapshotsConfig = Extract<StreamConfig, { load: 'snapshots' }>;
 export type RowsConfig = Extract<StreamConfig, { load: 'rows' }>;
 /** How one partition set is cut, kept and consolidated; absent fields stay as the database has them. */
 export type PartitionPolicy = Config['partitions'][string];
+
+/** How a stream bears with failures: its own settings, and those of the whole file where it has none. */
+export const resilienceOf = (config: Config, stream: string): Resilience => {
+  const own = config.streams[stream];
+  return {
+    retry: { ...DEFAULT_RESILIENCE.retry, ...config.retry, ...own?.retry },
+    rate: { ...DEFAULT_RESILIENCE.rate, ...config.rate, ...own?.rate },
+    breaker: { ...DEFAULT_RESILIENCE.breaker, ...config.breaker, ...own?.breaker },
+  };
+};
 
 /**
  * Checks a configuration given as text.

@@ -5,7 +5,7 @@ import { recycleFrame } from '../arrow/frame.ts';
 import { copyIn } from '../db/copy-in.ts';
 import { on, type Client, type Pool } from '../db/query.ts';
 import type { SettledEntry } from './datasets.ts';
-import type { InvalidSpan } from './stream-state.ts';
+import type { InvalidSpan } from './state/store.ts';
 
 /** Length of a period in microseconds. */
 export const PERIOD_US = { hour: 3_600_000_000, day: 86_400_000_000 } as const;

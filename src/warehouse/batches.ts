@@ -1,32 +1,35 @@
 /** The transaction of a stream: rows, new assets and ledger rows become true together, or not at all. */
+import { sql } from 'kysely';
 import { batchId } from '../chain/batch-id.ts';
 import type { BlockRange } from '../chain/range.ts';
 import { beginTransaction, type Transaction } from '../db/transaction.ts';
-import type { Client, Pool } from '../db/query.ts';
+import { on, type Client, type Pool } from '../db/query.ts';
 import type { Dataset, LoadBuffer, RangePlace, SettledEntry } from './datasets.ts';
-import {
-  holdClaim,
-  invalidateFrom,
-  invalidSpan,
-  recordRanges,
-  sourceOf,
-  type LedgerEntry,
-  type StreamClaim,
-} from './stream-state.ts';
+import { postgresStore } from './state/postgres.ts';
+import type { Erasure, LedgerEntry, StateStore } from './state/store.ts';
+import { holdClaim, sourceOf, type StreamClaim } from './stream-state.ts';
 
 /** What one commit put into the warehouse. */
 export interface Committed {
   readonly ranges: readonly LedgerEntry[];
   readonly rows: number;
   readonly quarantined: number;
+  /** Rows that found no label in at least one join; null where the stream joins none. */
+  readonly unmatched: number | null;
+  /** Those of them that an inner join left out: not among `rows`. */
+  readonly dropped: number;
 }
 
 /** Writes a stream, one transaction after the other. Calls must not overlap. */
 export interface BatchWriter {
-  /** The ranges with the identities their rows carry; makes sources of networks met for the first time. */
-  place(ranges: readonly BlockRange[]): Promise<readonly RangePlace[]>;
-  /** Erases the blocks from `range.start` on, in the open transaction. Returns the rows deleted. */
-  erase(range: BlockRange): Promise<number>;
+  /**
+   * The ranges with the identities their rows carry; makes sources of networks met for the first time.
+   *
+   * @param replayed networks whose rows are loaded already
+   */
+  place(ranges: readonly BlockRange[], replayed: ReadonlySet<string>): Promise<readonly RangePlace[]>;
+  /** Erases blocks, in the open transaction. Returns the rows that are gone. */
+  erase(erasure: Erasure): Promise<number>;
   /** Writes rows in the open transaction. */
   write(buffer: LoadBuffer): Promise<void>;
   /** Writes the ledger rows and commits. */
@@ -47,10 +50,13 @@ export const createBatchWriter = (
 ): BatchWriter => {
   const sources = new Map<string, number>();
   let transaction: Transaction | null = null;
+  let sets: readonly string[] | null = null;
 
   const open = async (): Promise<Transaction> => {
     if (transaction !== null) return transaction;
+    sets ??= await dataset.sets();
     transaction = await beginTransaction(pool);
+    await shareGates(transaction.client, sets);
     await holdClaim(transaction.client, claim);
     return transaction;
   };
@@ -60,25 +66,31 @@ export const createBatchWriter = (
     return found;
   };
 
+  /** The ledger, in the transaction of the rows. */
+  const ledgerOf = ({ client }: Transaction): StateStore => postgresStore(client, claim.stream, sourceId);
+
   return {
-    place: (ranges) =>
+    place: (ranges, replayed) =>
       Promise.all(
         ranges.map(async (range) => ({
           range,
           sourceId: await sourceId(range.network),
           batchId: batchId(range),
+          replayed: replayed.has(range.network),
         })),
       ),
-    erase: async (range) => {
-      const source = await sourceId(range.network);
-      const { client } = await open();
-      const span = await invalidSpan(client, source, range.start);
+    erase: async (erasure) => {
+      const source = await sourceId(erasure.network);
+      const opened = await open();
+      const ledger = ledgerOf(opened);
+      const span = await ledger.invalidSpan(erasure);
       if (span === null) return 0;
+      const { client } = opened;
       // The cut range is erased apart, because its ledger row stays and must count what is left of it.
-      const cut =
-        span.cutEnd === null ? 0 : await dataset.erase(client, source, span, span.from, span.cutEnd);
-      const behind = await dataset.erase(client, source, span, (span.cutEnd ?? span.from - 1) + 1, null);
-      await invalidateFrom(client, source, span, range.prevHash, cut);
+      const cutEnd = span.cutEnd ?? span.from - 1;
+      const cut = cutEnd < span.from ? 0 : await dataset.erase(client, source, span, span.from, cutEnd);
+      const behind = await dataset.erase(client, source, span, cutEnd + 1, span.to);
+      await ledger.invalidate(erasure, cut);
       return cut + behind;
     },
     write: async (buffer) => {
@@ -89,20 +101,23 @@ export const createBatchWriter = (
     commit: async (entries) => {
       const opened = await open();
       const { client } = opened;
+      await ledgerOf(opened).markProcessed(entries);
       const settled: SettledEntry[] = [];
-      for (const [network, ofNetwork] of Map.groupBy(entries, (entry) => entry.range.network)) {
-        const source = await sourceId(network);
-        await recordRanges(client, source, ofNetwork);
-        for (const { range } of ofNetwork) await check?.(client, source, range);
-        settled.push(...ofNetwork.map(({ range }) => ({ sourceId: source, range })));
+      for (const { range } of entries) {
+        const source = await sourceId(range.network);
+        await check?.(client, source, range);
+        settled.push({ sourceId: source, range });
       }
-      await dataset.settle(client, settled);
+      const labelled = (await dataset.settle(client, settled)) ?? null;
+      const dropped = labelled?.dropped ?? 0;
       transaction = null;
       await opened.commit();
       return {
         ranges: entries,
-        rows: entries.reduce((sum, entry) => sum + entry.count.rows, 0),
+        rows: entries.reduce((sum, entry) => sum + entry.count.rows, 0) - dropped,
         quarantined: entries.reduce((sum, entry) => sum + entry.count.quarantined, 0),
+        unmatched: labelled?.unmatched ?? null,
+        dropped,
       };
     },
     abandon: async () => {
@@ -111,4 +126,9 @@ export const createBatchWriter = (
       await open?.rollback();
     },
   };
+};
+
+/** First in the transaction, before any table is locked: who swaps partitions waits for us here, or we for them. */
+const shareGates = async (client: Client, sets: readonly string[]): Promise<void> => {
+  if (sets.length > 0) await sql`select strata.share_gates(variadic ${sets}::text[])`.execute(on(client));
 };

@@ -1,14 +1,9 @@
 /** What `doctor` asks of the database: version, settings, schema, rights. */
 import { sql } from 'kysely';
 import { on, type Pool } from '../db/query.ts';
-
-/** One thing looked at. */
-export interface Finding {
-  readonly check: string;
-  readonly state: 'ok' | 'warning' | 'fault';
-  readonly says: string;
-  readonly remedy?: string;
-}
+import type { Finding } from './finding.ts';
+import type { Alert } from './partitions/alerts.ts';
+import { watchSets } from './partitions/watch.ts';
 
 /** The oldest supported server; `unique nulls not distinct` came with it. */
 const VERSION_MIN = 150_000;
@@ -26,7 +21,7 @@ interface Facts {
   readonly clock_skew_s: number;
 }
 
-/** Looks at the database behind the pool. */
+/** Looks at the database behind the pool and, where it is migrated, over its partition sets. */
 export const checkDatabase = async (pool: Pool): Promise<Finding[]> => {
   const { rows } = await sql<Facts>`
     select current_setting('server_version') as version, current_setting('server_version_num')::int as version_num,
@@ -37,7 +32,8 @@ export const checkDatabase = async (pool: Pool): Promise<Finding[]> => {
            extract(epoch from clock_timestamp() - ${new Date().toISOString()}::timestamptz)::float8 as clock_skew_s`.execute(
     on(pool),
   );
-  return judge(rows[0]!);
+  const facts = rows[0]!;
+  return [...judge(facts), ...(facts.migrated ? (await watchSets(pool)).map(asFinding) : [])];
 };
 
 /** Clocks further apart than this make lag and sane windows misleading. */
@@ -81,6 +77,12 @@ const judge = (facts: Facts): Finding[] => [
     'Let both machines keep time by NTP.',
   ),
 ];
+
+/** A set's finding, its set named in the check. */
+const asFinding = ({ set, check, ...rest }: Alert): Finding => ({
+  check: set === null ? check : `${set}: ${check}`,
+  ...rest,
+});
 
 const finding = (check: string, state: Finding['state'], says: string, remedy: string): Finding =>
   state === 'ok' ? { check, state, says } : { check, state, says, remedy };

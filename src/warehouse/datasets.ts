@@ -2,13 +2,16 @@
 import type { RecordBatch, Schema } from 'apache-arrow';
 import type { BlockRange } from '../chain/range.ts';
 import type { Client } from '../db/query.ts';
-import type { InvalidSpan, RangeCount, StreamDefinition } from './stream-state.ts';
+import type { InvalidSpan, RangeCount } from './state/store.ts';
+import type { StreamDefinition } from './stream-state.ts';
 
 /** A range of the microbatch at hand, with the identities its rows carry. */
 export interface RangePlace {
   readonly range: BlockRange;
   readonly sourceId: number;
   readonly batchId: bigint;
+  /** Whether its rows are loaded already: they come again because those of another network are new. */
+  readonly replayed?: boolean;
 }
 
 /** Rows gathered in memory until they are written; used again after `clear`. */
@@ -35,9 +38,19 @@ export interface SettledEntry {
   readonly range: BlockRange;
 }
 
+/** What joining labels on load came to. */
+export interface LabelCount {
+  /** Rows that found no label in at least one of the joins. */
+  readonly unmatched: number;
+  /** Those of them that an inner join left out. */
+  readonly dropped: number;
+}
+
 /** One kind of load, bound to its stream's configuration and target. */
 export interface Dataset {
   readonly definition: StreamDefinition;
+  /** The managed sets that its transactions write to. */
+  sets(): Promise<readonly string[]>;
   /** Rows to write at once: memory holds up to three times as many. */
   readonly partRows: number;
   /** Checks the mapping and makes the target ready; called with the first schema, and again only if it is reopened. */
@@ -47,8 +60,11 @@ export interface Dataset {
   reserve(buffer: LoadBuffer): Promise<void>;
   /** Writes the rows inside the caller's transaction. */
   write(client: Client, buffer: LoadBuffer): Promise<void>;
-  /** Last in the transaction, once all rows are written and erased: what follows from them, such as balances. */
-  settle(client: Client, entries: readonly SettledEntry[]): Promise<void>;
+  /**
+   * Last in the transaction, once all rows are written and erased: what follows from them, such as balances. Says how many
+   * rows found no label, where labels are joined.
+   */
+  settle(client: Client, entries: readonly SettledEntry[]): Promise<LabelCount | void>;
   /** Deletes the rows of blocks `from` to `to` (inclusive; null is open) of a source; says how many. */
   erase(
     client: Client,

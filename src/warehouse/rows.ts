@@ -10,10 +10,13 @@ import type { RowsConfig } from '../runtime/config.ts';
 import { WarehouseError, withDetail } from '../runtime/errors.ts';
 import { weekOf } from '../runtime/instant.ts';
 import { addCounts, NOTHING, type Dataset, type LoadBuffer, type RangePlace } from './datasets.ts';
-import { openWeeks, type WeekKeeper } from './partitions/ensure.ts';
+import { markSuperseded } from './history.ts';
+import type { LabelTails } from './labels/in-memory.ts';
+import { openLabelJoins, planLabelledWrite, type LabelledWrite } from './labels/on-load.ts';
+import { openWeeks, outsideReason, partitionSetOf, type WeekKeeper } from './partitions/ensure.ts';
 import { quarantine, rowAsJson, type Refused } from './quarantine.ts';
-import type { RangeCount } from './stream-state.ts';
-import { BATCH_COLUMN, BLOCK_COLUMN, prepareTable, tableName } from './target-table.ts';
+import type { RangeCount } from './state/store.ts';
+import { BATCH_COLUMN, BLOCK_COLUMN, prepareTable, tableName, typesIn } from './target-table.ts';
 import { rowsByPlace } from './transfer-rows.ts';
 
 /** Rows of one range, as they came. */
@@ -32,6 +35,8 @@ interface Opened {
   readonly encoder: CopyEncoder;
   readonly copy: string;
   readonly weeks: WeekKeeper | null;
+  /** Null where no labels are joined: rows go straight into the table. */
+  readonly labels: LabelledWrite | null;
 }
 
 /** Nothing is sorted here; enough that a COPY is worth its start. */
@@ -42,6 +47,7 @@ const PART_ROWS = 131_072;
  *
  * @param hasBlocks false for a server whose results carry no block ranges
  * @param now the present instant, for the sane window of a partition set
+ * @param labelMemoryBytes up to which a label table is kept in memory
  */
 export const createRows = (
   pool: Pool,
@@ -49,6 +55,7 @@ export const createRows = (
   config: RowsConfig,
   hasBlocks: boolean,
   now: Date,
+  labelMemoryBytes?: number,
 ): Dataset => {
   const name = tableName(config.table);
   const table = sql.id(name.schema, name.table);
@@ -66,25 +73,42 @@ export const createRows = (
       grain: 'hour',
       definition: config,
     },
+    sets: async () => (config.partition === undefined ? [] : [await partitionSetOf(pool, name)]),
     prepare: async (schema) => {
-      const columns = await prepareTable(pool, schema, config, hasBlocks ? config.block : null);
-      const weeks = config.partition === undefined ? null : await openWeeks(pool, name.table, now);
+      const joins = await openLabelJoins(pool, stream, config);
+      const columns = await prepareTable(
+        pool,
+        schema,
+        config,
+        hasBlocks ? config.block : null,
+        joins.flatMap((join) => join.columns),
+      );
+      const labels =
+        joins.length === 0
+          ? null
+          : planLabelledWrite(pool, config, columns, joins, await typesIn(pool, name), labelMemoryBytes);
+      const weeks =
+        config.partition === undefined ? null : await openWeeks(pool, await partitionSetOf(pool, name), now);
       opened = {
         encoder: createCopyEncoder(schema, { columns }),
         copy: copyStatement(pool, table, columns),
         weeks,
+        labels,
       };
     },
     createBuffer: () => createRowsBuffer(stream, config, hasBlocks, get().weeks),
     reserve: async (buffer) => get().weeks?.ensure((buffer as RowsBuffer).weeks),
     write: async (client, buffer) => {
       const { pieces, refused } = buffer as RowsBuffer;
-      const { copy, encoder } = get();
-      if (pieces.length > 0)
-        await copyIn(client, copy, encodePieces(stream, encoder, pieces), { onSent: recycleFrame });
+      const { copy, encoder, labels } = get();
+      if (pieces.length > 0) {
+        const encode = (tails: LabelTails | null) => encodePieces(stream, encoder, pieces, tails);
+        if (labels !== null) await labels.write(client, encode);
+        else await copyIn(client, copy, encode(null), { onSent: recycleFrame });
+      }
       await quarantine(client, refused);
     },
-    settle: () => Promise.resolve(),
+    settle: async (client, entries) => get().labels?.settle(client, entries),
     erase: async (client, sourceId, span, from, to) => {
       const ofSource = sql`select batch_id from strata.stream_batches where source_id = ${sourceId} and end_block >= ${span.from}`;
       const upTo = to === null ? sql`` : sql` and ${sql.id(BLOCK_COLUMN)} <= ${to}`;
@@ -92,8 +116,9 @@ export const createRows = (
         config.partition === undefined || span.minTime === null
           ? sql``
           : sql` and ${sql.id(config.partition.time)} >= ${span.minTime}`;
-      const deleted = await sql`delete from ${table} where ${sql.id(BLOCK_COLUMN)} >= ${from}${upTo}${since}
-        and ${sql.id(BATCH_COLUMN)} in (${ofSource})`.execute(on(client));
+      const where = sql`${sql.id(BLOCK_COLUMN)} >= ${from}${upTo}${since} and ${sql.id(BATCH_COLUMN)} in (${ofSource})`;
+      if (config.reorg === 'history') return markSuperseded(client, table, where);
+      const deleted = await sql`delete from ${table} where ${where}`.execute(on(client));
       return Number(deleted.numAffectedRows ?? 0n);
     },
   };
@@ -112,11 +137,12 @@ function* encodePieces(
   stream: string,
   encoder: CopyEncoder,
   pieces: readonly Piece[],
+  tails: LabelTails | null,
 ): Generator<Buffer, void> {
   yield encoder.header();
   for (const { batch, place } of pieces) {
     try {
-      yield* encoder.encode(batch, { [BATCH_COLUMN]: place.batchId });
+      yield* encoder.encode(batch, { [BATCH_COLUMN]: place.batchId }, tails?.tailOf(batch, place.batchId));
     } catch (thrown) {
       if (!(thrown instanceof WarehouseError)) throw thrown;
       throw withDetail(thrown, {
@@ -222,13 +248,12 @@ const inspect = (
   let maxTime = -Infinity;
   for (let row = 0; row < batch.numRows; row++) {
     const at = time.isNull(row) ? null : time.at(row);
-    if (at === null || at < keeper.window.earliest || at > keeper.window.latest) {
-      const reason =
-        at === null ? `${column} is null` : `${column} lies outside the sane window of ${config.table}`;
+    const reason = at === null ? `${column} is null` : outsideReason(keeper.window, at, column, config.table);
+    if (at === null || reason !== null) {
       refused.push({
         sourceId: place.sourceId,
         block: blockOf(batch, row, place),
-        reason,
+        reason: reason ?? '',
         detail: rowAsJson(batch, row),
       });
       continue;

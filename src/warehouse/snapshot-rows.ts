@@ -10,10 +10,10 @@ import { WarehouseError } from '../runtime/errors.ts';
 import { weekOf } from '../runtime/instant.ts';
 import type { AssetBook, AssetId } from './assets.ts';
 import { addCounts, NOTHING, type RangePlace } from './datasets.ts';
-import type { SaneWindow } from './partitions/ensure.ts';
+import { outsideReason, type SaneWindow } from './partitions/ensure.ts';
 import { rowAsJson, type Refused } from './quarantine.ts';
 import { jsonCheck, type SnapshotColumns } from './snapshot-columns.ts';
-import type { RangeCount } from './stream-state.ts';
+import type { RangeCount } from './state/store.ts';
 import { fractionReason, hasFraction, type WholeUnits } from './whole-units.ts';
 
 /** The columns of `pg_temp.snapshot_stage`, in the order they are written. */
@@ -234,8 +234,8 @@ const refusal = (
   time: number,
   asset: AssetId,
 ): string | null => {
-  if (time < window.earliest || time > window.latest)
-    return `${columns.time} lies outside the sane window of account_balances`;
+  const outside = outsideReason(window, time, columns.time, 'account_balances');
+  if (outside !== null) return outside;
   if (time < settledBefore) return `${columns.time} lies before the snapshots that are retained`;
   if (wholeUnits.any && wholeUnits.has(asset) && hasFraction(balance, row))
     return fractionReason(columns.balance);

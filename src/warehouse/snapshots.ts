@@ -18,12 +18,12 @@ import { WarehouseError } from '../runtime/errors.ts';
 import { instantOf } from '../runtime/instant.ts';
 import { createAssetBook, writeAssets } from './assets.ts';
 import { addCounts, NOTHING, type Dataset, type LoadBuffer } from './datasets.ts';
-import { openWeeks, type WeekKeeper } from './partitions/ensure.ts';
+import { openWeeks, refuseDropped, type WeekKeeper } from './partitions/ensure.ts';
 import { quarantine, type Refused } from './quarantine.ts';
 import { createArrivalCounter } from './row-counter.ts';
 import { snapshotColumns } from './snapshot-columns.ts';
 import { appendSnapshots, createStageEncoder, STAGE_COLUMNS, type SnapshotReading } from './snapshot-rows.ts';
-import type { RangeCount } from './stream-state.ts';
+import type { RangeCount } from './state/store.ts';
 import { rowsByPlace } from './transfer-rows.ts';
 import { loadWholeUnits } from './whole-units.ts';
 
@@ -71,6 +71,7 @@ export const createSnapshots = (
       grain,
       definition: config,
     },
+    sets: () => Promise.resolve(['account_balances', 'snapshot_rows']),
     prepare: async (schema) => {
       opened = await openSnapshots(pool, stream, config, schema, hasBlocks, now);
     },
@@ -79,10 +80,11 @@ export const createSnapshots = (
       for (const keeper of get().keepers) await keeper.ensure((buffer as SnapshotBuffer).weeks);
     },
     write: (client, buffer) => writeSnapshots(client, buffer as SnapshotBuffer, grain),
-    settle: async (client) => {
+    settle: async (client, entries) => {
       // All at once and last: two loaders that met the same new assets part by part would deadlock.
       await writeAssets(client, get().reading.assets.takeNew(), { grain, observed: true });
       await openStage(client);
+      for (const set of ['snapshot_rows', 'account_balances']) await refuseDropped(client, set, entries);
       await sql`select strata.fold_snapshots(${grain}, ${onlyChanges})`.execute(on(client));
     },
     erase: async (client, sourceId, span, from, to) => {
@@ -120,6 +122,7 @@ const openSnapshots = async (
       window: {
         earliest: Math.max(rows.window.earliest, balances.window.earliest),
         latest: Math.min(rows.window.latest, balances.window.latest),
+        retainedFrom: Math.max(rows.window.retainedFrom, balances.window.retainedFrom),
       },
       settledBefore: await readSettledBefore(pool),
       encoder: createStageEncoder(schema, columns),

@@ -8,10 +8,10 @@ import { WarehouseError, withDetail } from '../runtime/errors.ts';
 import { weekOf } from '../runtime/instant.ts';
 import type { AssetBook, AssetId } from './assets.ts';
 import type { RangePlace } from './datasets.ts';
-import type { SaneWindow } from './partitions/ensure.ts';
+import { outsideReason, type SaneWindow } from './partitions/ensure.ts';
 import { rowAsJson, type Refused } from './quarantine.ts';
 import type { RowCounter } from './row-counter.ts';
-import type { RangeCount } from './stream-state.ts';
+import type { RangeCount } from './state/store.ts';
 import { fractionReason, hasFraction, type WholeUnits } from './whole-units.ts';
 
 /** One signed change that a row makes. */
@@ -130,7 +130,6 @@ export const appendRows = (
 ): RangeCount => {
   const columns = bindColumns(batch, reading);
   const { sourceId, range } = place;
-  const { earliest, latest } = reading.window;
   const total = rows === null ? batch.numRows : rows.length;
   let minTime = Infinity;
   let maxTime = -Infinity;
@@ -159,9 +158,8 @@ export const appendRows = (
           ? reading.counter.next(place, block)
           : required(columns.ordinal, row, reading.config.ordinal!);
       const reason =
-        time < earliest || time > latest
-          ? `${reading.config.time} lies outside the sane window of balance_changes`
-          : fractionFault(reading, columns, range.network, row);
+        outsideReason(reading.window, time, reading.config.time, 'balance_changes') ??
+        fractionFault(reading, columns, range.network, row);
       if (reason !== null) {
         refused++;
         sink.refused.push({ sourceId, block, reason, detail: rowAsJson(batch, row) });
@@ -301,7 +299,7 @@ const nullValue = (column: string): WarehouseError =>
     remedy: 'Filter such rows in the query, or give a value with coalesce().',
   });
 
-/** The rows of a batch by the range they belong to; with one range all rows are its own. */
+/** The rows of a batch by the range they belong to; with one range all rows are its own. Those of replayed ranges are left out. */
 export const rowsByPlace = (
   batch: RecordBatch,
   places: readonly RangePlace[],
@@ -333,5 +331,6 @@ export const rowsByPlace = (
       );
     rows.get(place)?.push(row);
   }
+  for (const place of places) if (place.replayed === true) rows.delete(place);
   return rows;
 };

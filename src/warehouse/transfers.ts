@@ -10,10 +10,10 @@ import { WarehouseError } from '../runtime/errors.ts';
 import { foldDeferred, foldLive, PERIOD_US, stageDeltas, takeBackChanges } from './balances.ts';
 import { createAssetBook, writeAssets } from './assets.ts';
 import { addCounts, NOTHING, type Dataset, type LoadBuffer } from './datasets.ts';
-import { openWeeks, type WeekKeeper } from './partitions/ensure.ts';
+import { openWeeks, refuseDropped, type WeekKeeper } from './partitions/ensure.ts';
 import { quarantine, type Refused } from './quarantine.ts';
 import { createRowCounter } from './row-counter.ts';
-import type { RangeCount } from './stream-state.ts';
+import type { RangeCount } from './state/store.ts';
 import { unknownColumns } from './target-table.ts';
 import { appendRows, parseRule, rowsByPlace, type Reading } from './transfer-rows.ts';
 import { loadWholeUnits } from './whole-units.ts';
@@ -61,6 +61,7 @@ export const createTransfers = (pool: Pool, stream: string, config: TransfersCon
       grain: config.grain,
       definition: config,
     },
+    sets: () => Promise.resolve(['account_balances', SET]),
     prepare: async (schema) => {
       requireColumns(schema, config);
       const weeks = await openWeeks(pool, SET, now);
@@ -86,6 +87,7 @@ export const createTransfers = (pool: Pool, stream: string, config: TransfersCon
     settle: async (client, entries) => {
       // All at once and last: two loaders that met the same new assets part by part would deadlock.
       await writeAssets(client, get().reading.assets.takeNew(), { grain: config.grain, observed: false });
+      await refuseDropped(client, SET, entries);
       await (config.fold === 'live' ? foldLive : foldDeferred)(client, entries);
     },
     erase: (client, sourceId, span, from, to) => takeBackChanges(client, sourceId, span, from, to),

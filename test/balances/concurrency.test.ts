@@ -25,7 +25,7 @@ afterAll(() => pool.end());
 const unchecked = { check: () => Promise.resolve() };
 
 /** A failure is not shrunk: another order of events would only hide it. */
-const ROUNDS = 10;
+const ROUNDS = 6;
 const LIMIT_MS = 60_000 + randomRuns(ROUNDS) * 4_000;
 
 /** One to eight streams that share accounts and assets; a state is lost in single histories only. */

@@ -16,41 +16,42 @@ interface Wire {
 
 type Query = (...args: unknown[]) => unknown;
 
-const arm = (client: PoolClient, { at, sent }: Crash): void => {
-  const query = client.query.bind(client) as Query;
-  const { stream } = (client as unknown as Wire).connection;
+/**
+ * The pool with the crash; only connections borrowed one by one, as transactions are, are touched, and each only until it is
+ * given back: others borrow from the pool too.
+ *
+ * @param spared how many of these are let go by first
+ */
+export const crashingPool = (pool: Pool, { at, sent }: Crash, spared = 0): Pool => {
   let statements = 0;
-  const counted: Query = (...args) => {
-    statements += 1;
-    if (statements !== at) return query(...args);
-    if (!sent) stream.destroy();
-    const answer = query(...args);
-    if (sent) {
-      stream.pause(); // the answer finds nobody
-      stream.write('', () => stream.destroy()); // but what was written has left
-    }
-    return answer;
+  const arm = (client: PoolClient): void => {
+    const query = client.query.bind(client) as Query;
+    const release = client.release.bind(client);
+    const { stream } = (client as unknown as Wire).connection;
+    const counted: Query = (...args) => {
+      statements += 1;
+      if (statements !== at) return query(...args);
+      if (!sent) stream.destroy();
+      const answer = query(...args);
+      if (sent) {
+        stream.pause(); // the answer finds nobody
+        stream.write('', () => stream.destroy()); // but what was written has left
+      }
+      return answer;
+    };
+    const disarmed: PoolClient['release'] = (broken) => {
+      Reflect.deleteProperty(client, 'query');
+      release(broken);
+    };
+    Object.assign(client, { query: counted, release: disarmed });
   };
-  Object.assign(client, { query: counted });
-};
-
-/** The pool with the crash; only connections borrowed one by one, as transactions are, are touched. */
-export const crashingPool = (pool: Pool, crash: Crash): { readonly pool: Pool; disarm(): void } => {
-  const armed: PoolClient[] = [];
+  let borrowed = 0;
   const connect = async (): Promise<PoolClient> => {
     const client = await pool.connect();
-    if (armed.length === 0) {
-      arm(client, crash);
-      armed.push(client);
-    }
+    if (borrowed++ >= spared && statements < at) arm(client);
     return client;
   };
-  return {
-    pool: Object.create(pool, {
-      connect: { value: (callback?: never) => (callback === undefined ? connect() : pool.connect(callback)) },
-    }) as Pool,
-    disarm: () => {
-      for (const client of armed) Reflect.deleteProperty(client, 'query');
-    },
-  };
+  return Object.create(pool, {
+    connect: { value: (callback?: never) => (callback === undefined ? connect() : pool.connect(callback)) },
+  }) as Pool;
 };

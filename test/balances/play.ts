@@ -9,7 +9,8 @@ import type { TransfersConfig } from '../../src/runtime/config.ts';
 import { assetId, assetIdText } from '../../src/warehouse/assets.ts';
 import { accountBytes } from '../../src/warehouse/account.ts';
 import { createBatchWriter, type BatchWriter } from '../../src/warehouse/batches.ts';
-import { claimStream, loadTails } from '../../src/warehouse/stream-state.ts';
+import { postgresStore } from '../../src/warehouse/state/postgres.ts';
+import { claimStream } from '../../src/warehouse/stream-state.ts';
 import { createTransfers } from '../../src/warehouse/transfers.ts';
 import { policyOf } from '../jobs/loading.ts';
 import { hashOf } from '../jobs/scripted-server.ts';
@@ -159,13 +160,6 @@ export const createPlayer = (
     loaded.splice(range.start, Infinity, ...chain.slice(range.start, range.end + 1));
   };
 
-  const isRecorded = async (range: BlockRange): Promise<boolean> => {
-    const tail = (await loadTails(pool, stream)).get(NETWORK) ?? [];
-    return tail.some(
-      (known) => known.start === range.start && known.end === range.end && known.hash === range.hash,
-    );
-  };
-
   /** The ranges whose commit was asked for and not answered. */
   let unanswered: BlockRange[] = [];
   /** Whether the state was lost and no fold has come since: only then may it be wrong. */
@@ -189,12 +183,13 @@ export const createPlayer = (
   const open = async (through: Pool): Promise<NonNullable<typeof run>> => {
     const dataset = createTransfers(pool, stream, config, NOW);
     const claim = await claimStream(pool, dataset.definition);
-    for (const range of unanswered.splice(0)) if (await isRecorded(range)) apply(range);
+    for (const range of unanswered.splice(0))
+      if (await postgresStore(pool, stream).isProcessed(range)) apply(range);
     await dataset.prepare(transfersBatch([], scale, amounts).schema);
     const writer = watched(createBatchWriter(through, claim, dataset));
     const events = { committed: () => undefined, reorged: () => undefined };
     const pipeline = createPipeline(writer, dataset, commitRows, events);
-    return { pipeline, state: protocolStart(await loadTails(pool, stream)) };
+    return { pipeline, state: protocolStart(await postgresStore(pool, stream).tails()) };
   };
 
   /** Feeds messages as `ingest` does; a run that fails is abandoned, and the next one starts from the ledger. */
@@ -203,7 +198,13 @@ export const createPlayer = (
     const { pipeline } = opened;
     try {
       for (const { batch, metadata } of messages) {
-        const step = protocolStep(opened.state, metadata);
+        let step = protocolStep(opened.state, metadata);
+        if (step.rewind !== null) {
+          // This server knows its forks: one that begins at the last block begins there, and need not be looked for.
+          const number = metadata.ranges[0]!.start + 1;
+          const known = protocolStart(opened.state.tails, [{ network: NETWORK, number, hash: '' }]);
+          step = protocolStep(known, metadata);
+        }
         opened.state = step.state;
         for (const range of step.reorgs) await pipeline.reorg(range);
         if (step.load && batch !== null) await pipeline.append(batch, metadata.ranges);
@@ -231,10 +232,8 @@ export const createPlayer = (
       lost = true;
     }
     if (step.crash !== null) {
-      const crashing = crashingPool(pool, step.crash);
       run = null;
-      await feed(crashing.pool, messages).catch(refuseAllButCrashes);
-      crashing.disarm();
+      await feed(crashingPool(pool, step.crash), messages).catch(refuseAllButCrashes);
       run = await open(pool);
       if (!lost) await verify();
     }

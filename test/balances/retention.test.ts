@@ -4,12 +4,10 @@ import type { Pool } from '../../src/db/query.ts';
 import { rebuildBalances } from '../../src/warehouse/rebuild.ts';
 import type { TestDatabase } from '../database.ts';
 import { useBalances } from './database.ts';
-import { blocksOf, DAY, HOUR, instant, move, openStream, valueOf, verified, WEEK } from './harness.ts';
+import { blocksOf, DAY, HOUR, instant, move, openStream, WEEK } from './harness.ts';
 import type { Step } from './histories.ts';
-import { foldAll, periodOf, PERIOD, type Change } from './oracle.ts';
-import { SUNDAY } from './histories.ts';
 import type { Player } from './play.ts';
-import { storedTables } from './tables.ts';
+import { expectRetained, fiveWeeks } from './retained.ts';
 
 const everything = { check: () => Promise.resolve() };
 
@@ -38,56 +36,6 @@ const dropBalances = async (pool: Pool, cutoff: bigint): Promise<void> => {
 const dropChanges = async (pool: Pool, cutoff: bigint): Promise<void> => {
   await pool.query('select strata.note_changes_dropped($1)', [instant(cutoff)]);
   expect(await dropWeeks(pool, 'balance_changes', cutoff)).toBeGreaterThan(0);
-};
-
-/** Five weeks of moves between all accounts, with keys that change once, and keys that come to rest. */
-const fiveWeeks = (): Step =>
-  blocksOf(
-    ...Array.from({ length: 35 }, (_unused, day) => [
-      move(0, 1 + (day % 3), 100 + day, BigInt(day) * DAY + HOUR),
-      move(1 + (day % 2), 2, day, BigInt(day) * DAY + 2n * HOUR),
-      ...(day === 3 ? [move(3, 4, 1000, BigInt(day) * DAY, 1)] : []),
-    ]),
-  );
-
-/** As-of balances of every key at instants from the cutoff on, and the state, against the oracle. */
-const expectRetained = async (
-  pool: Pool,
-  player: Player,
-  cutoff: bigint,
-  exactFrom = cutoff,
-): Promise<void> => {
-  const changes = player.changes();
-  const stored = await storedTables(pool, player.assets);
-  const all = foldAll(changes, 'hour', 0);
-  const retained = (line: string): boolean => BigInt(line.split(' ')[2]!) >= SUNDAY + cutoff;
-  expect(stored.rows.filter(retained)).toEqual(all.rows.filter(retained));
-  // Where all changes behind an opening balance were taken back it stays, as 0: their number is not known any more.
-  const balances = (lines: readonly string[]): string[] =>
-    lines.map((line) => line.replace(/ \d+ (-?\d+)$/, ' $1')).filter((line) => !line.endsWith(' 0'));
-  expect(balances(stored.state)).toEqual(balances(all.state));
-  for (const [key, ofKey] of Map.groupBy(changes, (change: Change) => change.key)) {
-    const [account, asset] = key.split(' ');
-    for (const at of [
-      cutoff,
-      cutoff + DAY + HOUR,
-      cutoff + 3n * DAY + 2n * HOUR - 1n,
-      cutoff + 2n * WEEK,
-      cutoff + 9n * WEEK,
-    ]) {
-      const end = at < exactFrom ? periodOf(SUNDAY + at, PERIOD.hour) + PERIOD.hour - 1n : SUNDAY + at;
-      const expected = ofKey
-        .filter(({ micros }) => micros <= end)
-        .reduce((sum, { units }) => sum + units, 0n);
-      const found = await valueOf<string>(pool, `select strata.balance_at(decode($1, 'hex'), $2, $3)`, [
-        account,
-        asset,
-        instant(at),
-      ]);
-      expect([key, at, found]).toEqual([key, at, String(expected)]);
-    }
-  }
-  expect(await verified(pool)).toMatchObject({ differences: 0, first: [] });
 };
 
 const appends = blocksOf([move(1, 3, 7, 35n * DAY), move(4, 1, 2, 35n * DAY, 1)], [move(0, 4, 9, 36n * DAY)]);

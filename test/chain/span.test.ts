@@ -1,8 +1,10 @@
 /** Which blocks a run loads: whatever is loaded and whatever is asked for, each missing block once, no block twice. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { classify, LEDGER_HORIZON, type LedgerTail } from '../../src/chain/protocol.ts';
+import { LEDGER_HORIZON, type LedgerTail } from '../../src/chain/ledger-tail.ts';
 import type { BlockRange } from '../../src/chain/range.ts';
+import { classify } from '../../src/chain/reorg.ts';
+import { REORG_BUFFER_BLOCKS } from '../../src/chain/ledger-tail.ts';
 import { nextPass } from '../../src/chain/span.ts';
 import type { BlockWindow } from '../../src/chain/window.ts';
 import { propertyOptions } from '../seed.ts';
@@ -122,11 +124,11 @@ describe('a run', () => {
     expect(nextPass(tailsOf([range(0, 9)]), { from: 5, to: null })?.window).toEqual({ from: null, to: null });
   });
 
-  test('goes on right behind a block whose hash is unknown, for there is nothing to resume from', () => {
-    expect(nextPass(tailsOf([range(10, 19), range(20, 24, '')]), { from: null, to: null })?.window).toEqual({
-      from: 25,
-      to: null,
-    });
+  test('reads blocks again whose hash is unknown: nothing else would show that a reorg took them', () => {
+    const window = (...tail: BlockRange[]) => nextPass(tailsOf(tail), { from: null, to: null })?.window;
+    expect(window(range(10, 19), range(20, 24, ''))).toEqual({ from: 20, to: null });
+    expect(window(range(10, 19, ''), range(20, 24))).toEqual({ from: 10, to: null });
+    expect(window(range(0, 9999, ''))).toEqual({ from: 10_000 - REORG_BUFFER_BLOCKS, to: null });
   });
 
   test('refuses a span for several networks', () => {
@@ -150,7 +152,7 @@ describe('a range that was loaded before', () => {
     [2, 9],
     [4, 11],
   ])('is a replay however it was cut then: %i–%i', (start, end) => {
-    expect(classify(tail, range(start, end))).toEqual({ kind: 'duplicate' });
+    expect(classify(tail, range(start, end), 11)).toEqual({ kind: 'replay' });
   });
 
   test.each([
@@ -158,17 +160,18 @@ describe('a range that was loaded before', () => {
     ['ends inside a range, where nothing proves it', range(0, 8)],
     ['reaches beyond what is loaded', range(4, 12)],
   ])('is none when it %s', (_, incoming) => {
-    expect(classify(tail, incoming).kind).toBe('reorg');
+    expect(classify(tail, incoming, 11).kind).toBe('fork');
   });
 
   test('is none across a hole', () => {
-    expect(classify([range(0, 3), range(6, 9)], range(2, 9)).kind).toBe('reorg');
+    expect(classify([range(0, 3), range(6, 9)], range(2, 9), 9).kind).toBe('fork');
   });
 
   test('too long ago to be known is refused, never taken for a reorg of everything', () => {
     const long = Array.from({ length: LEDGER_HORIZON }, (_, index) => range(1000 + index, 1000 + index));
-    expect(() => classify(long, { ...range(0, 999), prevHash: null })).toThrow(
-      /starts further back than the 4096 newest batches, which begin at block 1000/,
-    );
+    expect(classify(long, { ...range(0, 999), prevHash: null }, null)).toMatchObject({
+      kind: 'refused',
+      refusal: 'horizon',
+    });
   });
 });

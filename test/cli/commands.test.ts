@@ -137,6 +137,9 @@ describe('with --json', () => {
         batches: 1,
         blocks: 30,
         reorgs: 0,
+        retries: 0,
+        unmatched: null,
+        dropped: 0,
       })),
     });
     await expectChain(database.pool, 'second', devnet.chain);

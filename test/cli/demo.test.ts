@@ -1,6 +1,11 @@
 /** The demo: one command from nothing to balances, with the JSON line that is promised. */
+import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { README_FILE, sectionOf } from '../../scripts/readme-tables.ts';
+import { table } from '../../src/cli/output.ts';
 import { dropDatabase } from '../../src/db/administer.ts';
+import { createPool } from '../../src/db/pool.ts';
+import { busiestBalances } from '../../src/warehouse/summary.ts';
 import { databaseUrl } from '../postgres.ts';
 import { jsonOf, openFolder } from './command.ts';
 import type { Folder } from './command.ts';
@@ -14,7 +19,7 @@ afterAll(async () => {
   await dropDatabase(inject('ownerUrl'), 'pgstrata_demo');
 });
 
-test('loads a simulated chain into a fresh database and tells what it loaded', async () => {
+test('loads a simulated chain into a fresh database and tells what it loaded, as README.md shows it', async () => {
   const finished = await folder.run(['demo', '--json'], {
     DATABASE_URL: databaseUrl(inject('ownerUrl'), inject('templateDatabase')),
   });
@@ -26,8 +31,13 @@ test('loads a simulated chain into a fresh database and tells what it loaded', a
     'balance_changes',
     'balances',
     'blocks',
+    'bytes_after',
+    'bytes_before',
+    'consolidated_weeks',
     'differences',
     'nonzero_assets',
+    'partitions_after',
+    'partitions_before',
     'rows_per_second',
     'seconds',
     'state_rows',
@@ -35,6 +45,8 @@ test('loads a simulated chain into a fresh database and tells what it loaded', a
     'weeks',
   ]);
   expect(report).toMatchObject({ blocks: 14_400, assets: 20, nonzero_assets: 0, differences: 0 });
+  expect(report).toMatchObject({ consolidated_weeks: 10, partitions_before: 40, partitions_after: 10 });
+  expect(report['bytes_after']).toBeLessThan(report['bytes_before'] ?? 0);
   expect(report['balance_changes']).toBe(2 * (report['transfers'] ?? 0));
   expect(report['weeks']).toBeGreaterThan(12);
   expect(report['accounts']).toBeGreaterThan(4000);
@@ -42,4 +54,14 @@ test('loads a simulated chain into a fresh database and tells what it loaded', a
   expect(report['balances']).toBeGreaterThan(report['state_rows'] ?? 0);
   expect(report['seconds']).toBeGreaterThan(0);
   expect(report['rows_per_second']).toBeGreaterThan(0);
+
+  const shown = sectionOf(readFileSync(README_FILE, 'utf8'), 'demo');
+  const varying = new Set(['seconds', 'rows_per_second', 'bytes_before', 'bytes_after']);
+  for (const [name, count] of Object.entries(report))
+    if (!varying.has(name)) expect(shown, 'run `npm run readme`').toContain(count.toLocaleString('en'));
+  const pool = createPool(databaseUrl(inject('ownerUrl'), 'pgstrata_demo'));
+  const busiest = await busiestBalances(pool, 8);
+  await pool.end();
+  const rows = busiest.map((line) => [line.account, line.asset, BigInt(line.balance), line.changes]);
+  expect(shown).toContain(table(['account', 'asset', 'balance', 'changes'], rows));
 }, 120_000);

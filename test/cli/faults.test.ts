@@ -31,6 +31,7 @@ const STREAM = { ...TRANSFERS, server: 'devnet' };
 const policy = (server: object = {}, stream: object = {}): unknown => ({
   servers: { devnet: { url: devnet.url, token: TOKEN, ...server } },
   streams: { transfers: { ...STREAM, ...stream } },
+  retry: { tries: 1 },
 });
 
 /** A fault: the command, its policy and environment, and what must come of it. */

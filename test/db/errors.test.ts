@@ -3,7 +3,7 @@ import { DatabaseError } from 'pg';
 import { describe, expect, it } from 'vitest';
 
 import { parseDatabaseUrl, redactUrl, refusePlaintext } from '../../src/db/connection-url.ts';
-import { asWarehouseError, isTransient, sqlstateOf } from '../../src/db/errors.ts';
+import { asWarehouseError, sqlstateOf } from '../../src/db/errors.ts';
 import { WarehouseError } from '../../src/runtime/errors.ts';
 
 const serverError = (code: string, fields: object = {}): DatabaseError =>
@@ -65,12 +65,16 @@ describe('asWarehouseError', () => {
   });
 });
 
-describe('isTransient', () => {
-  it('goes by the SQLSTATE alone', () => {
-    const transient = ['40001', '40P01', '55P03', '53300', '57P01', '57P03', '08006', '08000'];
-    const permanent = [undefined, '23505', '22003', '53100', '57014', '28P01', '42P01'];
-    expect(transient.filter((code) => !isTransient(code))).toEqual([]);
-    expect(permanent.filter(isTransient)).toEqual([]);
+describe('a lost connection', () => {
+  it.each(['ECONNREFUSED', 'ENOTFOUND', 'ETIMEDOUT', 'ECONNRESET', 'EPIPE'])(
+    'has a state of class 08 where only the socket names it: %s',
+    (code) => {
+      expect(asWarehouseError(socketError(code)).detail.sqlstate).toMatch(/^0800[16]$/);
+    },
+  );
+
+  it('has none where the certificate is wrong, which no retry mends', () => {
+    expect(asWarehouseError(socketError('CERT_HAS_EXPIRED')).detail.sqlstate).toBeUndefined();
   });
 });
 

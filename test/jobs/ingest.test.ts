@@ -65,6 +65,8 @@ describe('a whole chain', () => {
       batches: 9,
       blocks: 60,
       reorgs: 0,
+      unmatched: null,
+      dropped: 0,
     });
     await expectChain(database.pool, 'whole', chain);
     expect(await unbalancedAssets(database.pool)).toBe(0);
@@ -81,6 +83,8 @@ describe('a whole chain', () => {
       batches: 0,
       blocks: 0,
       reorgs: 0,
+      unmatched: null,
+      dropped: 0,
     });
     await expectChain(database.pool, 'whole', chain);
   });
@@ -169,15 +173,15 @@ describe('a second run', () => {
 });
 
 describe('spans of blocks', () => {
-  test('are loaded one by one, then the rest; a row of a span that is loaded is never loaded again', async () => {
+  test('are loaded one by one, then the rest; only what a span cut out of a microbatch is read again', async () => {
     const { url, chain } = await serve();
     const request = { pool: database.pool, url, stream: 'spans', settings: TRANSFERS };
     expect(await load({ ...request, from: 10, to: 20 })).toMatchObject({ end: 'complete', blocks: 10 });
     expectSame(await storedChanges(database.pool, 'spans'), changesOf(chain, 10, 19));
     await expectLedger(database.pool, 'spans', chain, { from: 10, to: 19 });
     expect((await load({ ...request, from: 10, to: 20 })).end).toBe('nothing new');
-    expect(await load({ ...request, to: 33 })).toMatchObject({ end: 'complete', blocks: 13 });
-    expect(await load(request)).toMatchObject({ end: 'complete', blocks: 27 });
+    expect(await load({ ...request, to: 33 })).toMatchObject({ end: 'complete', blocks: 6 + 13, reorgs: 0 });
+    expect(await load(request)).toMatchObject({ end: 'complete', blocks: 5 + 27, reorgs: 0 });
     await expectLedger(database.pool, 'spans', chain, { from: 10 });
     expectSame(await storedChanges(database.pool, 'spans'), changesOf(chain, 10));
     chain.advance(5);
@@ -220,6 +224,19 @@ describe('spans of blocks', () => {
     expect(await ledgerOf(database.pool, 'beyond')).toEqual([]);
   });
 
+  test.each([
+    ['all of them', 45],
+    ['some of them', 3],
+  ])('cut out of a microbatch are right although a reorg took %s while nobody looked', async (_, past) => {
+    const { url, chain } = await serve({}, { microbatchBlocks: 60 });
+    const stream = `unseen_${past}`;
+    const request = { pool: database.pool, url, stream, settings: TRANSFERS };
+    await load({ ...request, to: 50 });
+    chain.reorg(10 + past, 12 + past);
+    expect(await load(request)).toMatchObject({ end: 'complete' });
+    await expectChain(database.pool, stream, chain);
+  });
+
   test('that end in the middle of a microbatch are right in every block', async () => {
     const { url, chain } = await serve({}, { microbatchBlocks: 60 });
     const request = { pool: database.pool, url, stream: 'cuts', settings: TRANSFERS };
@@ -258,6 +275,30 @@ describe('a followed stream', () => {
     chain.reorg(20, 25);
     expect(await load(request)).toMatchObject({ end: 'complete', reorgs: 1 });
     await expectChain(database.pool, 'away', chain);
+  });
+
+  test.each([
+    ['as long as what it replaces', true, 20, 20],
+    ['of blocks the server has forgotten', false, 20, 25],
+    ['of all blocks, which the server has forgotten', false, 60, 61],
+  ])('takes back a fork that came while it was away: %s', async (name, remembersForks, depth, blocks) => {
+    const { url, chain } = await serve({ remembersForks });
+    const stream = `away_${name.length}`;
+    const request = { pool: database.pool, url, stream, settings: TRANSFERS };
+    await load(request);
+    chain.reorg(depth, blocks);
+    expect(await load(request)).toMatchObject({ end: 'complete', reorgs: 1 });
+    await expectChain(database.pool, stream, chain);
+  });
+
+  test('steps back for a fork that the server forgot while it was followed', async () => {
+    const { url, chain } = await serve({ remembersForks: false });
+    const live = follow({ pool: database.pool, url, stream: 'forgotten', settings: TRANSFERS });
+    await until('the first blocks', () => live.committed() === 59);
+    chain.reorg(30, 32);
+    await until('the new branch', () => live.committed() === 61);
+    expect(await live.stop()).toMatchObject({ end: 'stopped', reorgs: 1 });
+    await expectChain(database.pool, 'forgotten', chain);
   });
 
   test('with counted positions counts a replaced block anew', async () => {

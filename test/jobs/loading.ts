@@ -56,6 +56,7 @@ export interface LoadRequest {
   readonly signal?: AbortSignal;
   readonly now?: Date;
   readonly flight?: Partial<FlightOptions>;
+  readonly labelMemory_bytes?: number;
   readonly onEvent?: (event: IngestEvent) => void;
   readonly retry?: IngestOptions['retry'];
 }
@@ -76,6 +77,7 @@ export const load = async (request: LoadRequest): Promise<IngestResult> => {
       follow: request.follow ?? false,
       signal: request.signal ?? new AbortController().signal,
       now: request.now ?? new Date(),
+      ...(request.labelMemory_bytes !== undefined && { labelMemory_bytes: request.labelMemory_bytes }),
       onEvent: request.onEvent ?? (() => undefined),
       ...(request.retry === undefined ? {} : { retry: request.retry }),
     });

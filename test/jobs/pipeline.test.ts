@@ -41,6 +41,7 @@ const buffer = (): TestBuffer => {
 
 const dataset: Dataset = {
   partRows: Infinity,
+  sets: () => Promise.resolve([]),
   definition: { stream: 'test', load: 'rows', target: 'none', grain: 'hour', definition: {} },
   prepare: () => Promise.resolve(),
   createBuffer: buffer,
@@ -55,8 +56,8 @@ const spans = (ranges: readonly { readonly range: BlockRange }[]): string =>
 
 const writer: BatchWriter = {
   place: (ranges) => Promise.resolve(ranges.map((range) => ({ range, sourceId: 1, batchId: 1n }))),
-  erase: (range) => {
-    log.push(`erase ${range.start}`);
+  erase: ({ from, to }) => {
+    log.push(`erase ${from}${to === null ? '' : `–${to}`}`);
     return Promise.resolve(0);
   },
   write: async (taken) => {
@@ -70,7 +71,7 @@ const writer: BatchWriter = {
   },
   commit: (entries) => {
     log.push(`commit ${spans(entries)}`);
-    return Promise.resolve({ ranges: entries, rows: 0, quarantined: 0 });
+    return Promise.resolve({ ranges: entries, rows: 0, quarantined: 0, unmatched: null, dropped: 0 });
   },
   abandon: () => {
     log.push('abandon');

@@ -80,20 +80,23 @@ describe('createPartitionManager', () => {
     ).rejects.toMatchObject({ kind: 'config', message: 'the weeks of account_balances are cut by hash' });
   });
 
-  it('hands dropping and tidying to whoever it was given', async () => {
-    const calls: unknown[] = [];
-    const manager = createPartitionManager(pool, {
-      set: 'balance_changes',
-      keeping: {
-        dropBefore: (_pool, set, cutoff) => Promise.resolve([`${set} ${cutoff.toISOString()}`]),
-        optimize: (_pool, set) => Promise.resolve(void calls.push(set)),
-      },
-    });
-    expect(await manager.dropOldPartitions(day('2026-01-04'))).toEqual([
-      'balance_changes 2026-01-04T00:00:00.000Z',
+  it('drops what ended by a cutoff, holds it, and tidies the rest', async () => {
+    const manager = createPartitionManager(pool, { set: 'balance_changes' });
+    await manager.createWeeklyPartitions(day('2026-01-04'), day('2026-02-01'));
+    expect(await manager.dropOldPartitions(day('2026-01-20'))).toEqual([
+      'balance_changes_2026_01_04',
+      'balance_changes_2026_01_11',
     ]);
     await manager.optimizePartitions();
-    expect(calls).toEqual(['balance_changes']);
+    const { rows } = await pool.query<{ week: string; held: boolean }>(`
+      select c.relname as week, c.relnamespace = 'strata_held'::regnamespace as held
+        from pg_class c where c.relkind = 'p' and c.relname like 'balance_changes_2026%' order by 1`);
+    expect(rows).toEqual([
+      { week: 'balance_changes_2026_01_04', held: true },
+      { week: 'balance_changes_2026_01_11', held: true },
+      { week: 'balance_changes_2026_01_18', held: false },
+      { week: 'balance_changes_2026_01_25', held: false },
+    ]);
   });
 
   it('says who else maintains the set, and that a set is not there', async () => {

@@ -112,7 +112,7 @@ const openLoader = async (stream: string, settings: object): Promise<Loader> => 
     dataset,
   );
   await dataset.prepare(observationBatch([]).schema);
-  const [place] = await writer.place([rangeOf(0, 0)]);
+  const [place] = await writer.place([rangeOf(0, 0)], new Set());
   return { source: place!.sourceId, dataset, writer, next: 0, fork: 0 };
 };
 
@@ -133,8 +133,8 @@ const load = async (
       ...held,
     })),
   );
-  if (isFork) await loader.writer.erase(range);
-  const places = await loader.writer.place([range]);
+  if (isFork) await loader.writer.erase({ network: range.network, from, to: null });
+  const places = await loader.writer.place([range], new Set());
   let count = { rows: 0, quarantined: 0, minTime: null as number | null, maxTime: null as number | null };
   const cut = parted ? Math.ceil(observations.length / 2) : observations.length;
   for (const part of [observations.slice(0, cut), observations.slice(cut)]) {
@@ -191,7 +191,7 @@ test(
         );
         expect(rows[0]!.stored).toBe(loaded.length);
       }),
-      propertyOptions(120),
+      propertyOptions(80),
     );
     expect(await findings(database.pool)).toEqual([]);
   },

@@ -2,7 +2,7 @@
 import { Command } from 'commander';
 import { recreateDatabase } from '../../db/administer.ts';
 import { createPool } from '../../db/pool.ts';
-import { runDemo } from '../../devnet/demo.ts';
+import { runDemo, type DemoReport } from '../../devnet/demo.ts';
 import { listenForStop } from '../../runtime/lifecycle.ts';
 import { createLogger } from '../../runtime/log.ts';
 import { configOf, findDatabase, type GlobalOptions } from '../context.ts';
@@ -13,11 +13,18 @@ import { showProgress } from './ingest.ts';
 /** The demo has a database of its own, made anew each time. */
 const DEMO_DATABASE = 'pgstrata_demo';
 
+/** What it reports, in tables that fit a terminal: loaded, verified, consolidated. */
+const PARTS: readonly (readonly (keyof DemoReport)[])[] = [
+  ['blocks', 'transfers', 'balance_changes', 'accounts', 'assets', 'weeks', 'seconds', 'rows_per_second'],
+  ['balances', 'state_rows', 'differences', 'nonzero_assets'],
+  ['consolidated_weeks', 'partitions_before', 'partitions_after', 'bytes_before', 'bytes_after'],
+];
+
 /** The command. */
 export const demoCommand = (): Command =>
   new Command('demo')
     .description(
-      `Load a simulated chain into a fresh database (${DEMO_DATABASE}) fold its balances, verify them and show some.`,
+      `Load a simulated chain into a fresh database (${DEMO_DATABASE}), fold its balances, consolidate its first weeks meanwhile, verify all and show some.`,
     )
     .addHelpText('after', '\nExample:\n  npm run demo -- --json')
     .action(async (options: GlobalOptions) => {
@@ -43,7 +50,10 @@ export const demoCommand = (): Command =>
           });
           progress.finish();
           const rows = busiest.map((line) => [line.account, line.asset, BigInt(line.balance), line.changes]);
-          const text = `${table(['account', 'asset', 'balance', 'changes'], rows)}\n\n${table(Object.keys(report), [Object.values(report)])}`;
+          const text = [
+            table(['account', 'asset', 'balance', 'changes'], rows),
+            ...PARTS.map((part) => table(part, [part.map((name) => report[name])])),
+          ].join('\n\n');
           printResult(options.json === true, report, text);
         } finally {
           await pool.end();

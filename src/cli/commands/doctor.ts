@@ -5,7 +5,8 @@ import { connectFlight } from '../../flight/client.ts';
 import { flightOptions } from '../../jobs/servers.ts';
 import type { Config, ServerConfig } from '../../runtime/config.ts';
 import { messageOf, WarehouseError } from '../../runtime/errors.ts';
-import { checkDatabase, type Finding } from '../../warehouse/checkup.ts';
+import { checkDatabase } from '../../warehouse/checkup.ts';
+import type { Finding } from '../../warehouse/finding.ts';
 import { configOf, withDatabase, type GlobalOptions } from '../context.ts';
 import { EXIT_FAILED, printResult } from '../output.ts';
 

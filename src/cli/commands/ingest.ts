@@ -1,16 +1,17 @@
 /** `pgstrata ingest`: loads streams, each from its last committed block on. */
 import { Command, InvalidArgumentError } from 'commander';
-import type { Pool } from '../../db/query.ts';
 import { connectFlight } from '../../flight/client.ts';
+import { createHealthLog, type HealthLog } from '../../jobs/health.ts';
 import { flightOptions } from '../../jobs/servers.ts';
-import { AUTO_WORKERS_MAX } from '../../jobs/catch-up-holes.ts';
-import { ingest, type IngestEvent, type IngestResult } from '../../jobs/ingest.ts';
-import type { Config, StreamConfig } from '../../runtime/config.ts';
+import type { IngestEvent } from '../../jobs/ingest.ts';
+import { superviseStream, type SupervisedResult, type SuperviseOptions } from '../../jobs/supervise.ts';
+import { resilienceOf, type Config } from '../../runtime/config.ts';
 import { WarehouseError } from '../../runtime/errors.ts';
 import { listenForStop } from '../../runtime/lifecycle.ts';
 import { createLogger } from '../../runtime/log.ts';
 import { parallelSchema, WORKERS_MAX, type ParallelConfig } from '../../runtime/parallel-config.ts';
-import { configOf, secretsOf, withDatabase, type GlobalOptions } from '../context.ts';
+import { systemClock } from '../../runtime/resilience.ts';
+import { configOf, requireMigrated, secretsOf, withDatabase, type GlobalOptions } from '../context.ts';
 import {
   describeError,
   errorAsJson,
@@ -29,9 +30,6 @@ interface Options extends GlobalOptions {
   readonly follow?: boolean;
   readonly workers?: number | 'auto';
 }
-
-/** Connections a stream needs: its lock, its transaction, and one for what is done beside it. */
-const CONNECTIONS_PER_STREAM = 3;
 
 /** A block number of the command line. */
 export const blockNumber = (text: string): number => {
@@ -61,12 +59,6 @@ const withWorkers = (config: Config, workers: ParallelConfig['workers']): Config
   ),
 });
 
-/** Connections of a stream: with workers, one for each of them and one for the fold behind them. */
-const connectionsOf = ({ parallel }: StreamConfig): number => {
-  if (parallel === undefined) return CONNECTIONS_PER_STREAM;
-  return CONNECTIONS_PER_STREAM + 1 + (parallel.workers === 'auto' ? AUTO_WORKERS_MAX : parallel.workers);
-};
-
 /** The command. */
 export const ingestCommand = (): Command =>
   new Command('ingest')
@@ -87,19 +79,43 @@ export const ingestCommand = (): Command =>
       const config = options.workers === undefined ? given : withWorkers(given, options.workers);
       const streams = chooseStreams(config, names);
       checkWindow(options);
-      const connections = streams.reduce((sum, stream) => sum + connectionsOf(config.streams[stream]!), 2);
       const progress = createProgress(process.stderr, Date.now);
       const lifecycle = listenForStop((signal) =>
         progress.say(`${signal}: finishing the batch in hand (again to stop at once)`),
       );
+      const onEvent = showProgress(progress, createLogger(process.env), {
+        secrets: secretsOf(config),
+        unattended: options.follow === true,
+      });
       try {
         const results = await withDatabase(
           config,
-          (pool) =>
-            Promise.allSettled(
-              streams.map((stream) => runStream(config, stream, pool, options, lifecycle.signal, progress)),
-            ),
-          { maxConnections: connections },
+          async (pool, url, address) => {
+            let migrated = options.follow !== true;
+            let known = await address();
+            const database = async () => {
+              // An embedded server that does not come back is missed by whoever connects to it.
+              known = await address().catch(() => known);
+              if (!migrated) await requireMigrated(pool);
+              migrated = true;
+              return known;
+            };
+            const health = createHealthLog(
+              () => known,
+              systemClock,
+              (text) => redact(text, secretsOf(config)),
+            );
+            const { signal } = lifecycle;
+            const results = await Promise.allSettled(
+              streams.map((stream) =>
+                runStream(config, stream, options, { database, health, signal, onEvent }),
+              ),
+            );
+            await health.close();
+            return results;
+          },
+          // Followed, a database that is not there yet is waited for like one that went away.
+          { maxConnections: 1, migrated: options.follow !== true },
         );
         progress.finish();
         report(streams, results, options.json === true, secretsOf(config));
@@ -136,46 +152,46 @@ const checkWindow = ({ from, to }: Options): void => {
   }
 };
 
+/** What the streams of a process share. */
+type Shared = Pick<SuperviseOptions, 'database' | 'signal' | 'onEvent'> & { readonly health: HealthLog };
+
 const runStream = async (
   config: Config,
   stream: string,
-  pool: Pool,
   options: Options,
-  signal: AbortSignal,
-  progress: Progress,
-): Promise<IngestResult> => {
+  shared: Shared,
+): Promise<SupervisedResult> => {
   const settings = config.streams[stream]!;
   const server = config.servers[settings.server]!;
-  const client = connectFlight(await flightOptions(server));
-  try {
-    return await ingest({
-      pool,
-      client,
-      stream,
-      config: settings,
-      serverKind: server.kind,
-      window: { from: options.from ?? null, to: options.to ?? null },
-      follow: options.follow === true,
-      signal,
-      now: new Date(),
-      connections: connectionsOf(settings),
-      onEvent: showProgress(progress, createLogger(process.env)),
-    });
-  } finally {
-    client.close();
-  }
+  return superviseStream({
+    ...shared,
+    stream,
+    config: settings,
+    connect: async () => connectFlight(await flightOptions(server)),
+    renewsToken: server.token_file !== undefined,
+    resilience: resilienceOf(config, stream),
+    serverKind: server.kind,
+    window: { from: options.from ?? null, to: options.to ?? null },
+    follow: options.follow === true,
+  });
 };
+
+/** What to strike out of logs, and whether anybody waits for the end. */
+interface Manner {
+  readonly secrets?: readonly string[];
+  readonly unattended?: boolean;
+}
 
 /** Feeds progress and log from a run's events. */
 export const showProgress = (
   progress: Progress,
   log: ReturnType<typeof createLogger>,
+  { secrets = [], unattended = false }: Manner = {},
 ): ((event: IngestEvent) => void) => {
   const heads = new Map<string, number>();
   /** What each worker is loading. */
   const loading = new Map<number, string>();
   let caughtUp = true;
-  let rows = 0;
   const sayPartition = (event: Extract<IngestEvent, { kind: 'partition' }>): void => {
     const { stream, network, worker, from, to, state, seconds, error } = event;
     const said = { stream, network, worker: worker + 1, from, to: to - 1, state, rows: event.rows, seconds };
@@ -187,9 +203,11 @@ export const showProgress = (
       { ...said, kind: error.kind, grpcStatus: error.detail.grpcStatus, sqlstate: error.detail.sqlstate },
       'partition',
     );
-    progress.say(`${stream}: blocks ${from}–${to - 1} failed: ${error.message}`);
+    progress.say(`${stream}: blocks ${from}–${to - 1} failed: ${redact(error.message, secrets)}`);
   };
+  let rows = 0;
   return (event) => {
+    showTrouble(event, log, { secrets, unattended });
     if (event.kind === 'head') heads.set(event.network, event.block);
     if (event.kind === 'reorg') {
       log.warn(
@@ -239,9 +257,27 @@ export const showProgress = (
   };
 };
 
+/** Logs what a stream has to bear with. */
+const showTrouble = (
+  event: IngestEvent,
+  log: ReturnType<typeof createLogger>,
+  { secrets, unattended }: Required<Manner>,
+): void => {
+  const { stream } = event;
+  if (event.kind === 'retry') {
+    const { error, failures, delay_ms } = event;
+    log.warn({ stream, failures, delay_ms, ...redactRecord(errorAsJson(error), secrets) }, 'trying again');
+  }
+  if (event.kind === 'breaker') log.info({ stream, breaker: event.state }, 'circuit breaker');
+  if (event.kind === 'slower') log.info({ stream, delay_ms: event.delay_ms }, 'asking more slowly');
+  // At once, and not only at the end, where other streams may go on for months.
+  if (event.kind === 'failed' && unattended)
+    log.warn({ stream, ...redactRecord(errorAsJson(event.error), secrets) }, 'stream stopped');
+};
+
 const report = (
   streams: readonly string[],
-  results: readonly PromiseSettledResult<IngestResult>[],
+  results: readonly PromiseSettledResult<SupervisedResult>[],
   json: boolean,
   secrets: readonly string[],
 ): void => {
@@ -251,8 +287,11 @@ const report = (
       : redactRecord({ stream: streams[index] ?? '', ...errorAsJson(result.reason) }, secrets),
   );
   const done = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+  const labelled = done.some((result) => result.unmatched !== null);
   const text = table(
-    ['stream', 'end', 'blocks', 'rows', 'batches', 'reorgs', 'quarantined'],
+    ['stream', 'end', 'blocks', 'rows', 'batches', 'reorgs', 'retries', 'quarantined'].concat(
+      labelled ? ['without label', 'dropped'] : [],
+    ),
     done.map((result) => [
       result.stream,
       result.end,
@@ -260,7 +299,9 @@ const report = (
       result.rows,
       result.batches,
       result.reorgs,
+      result.retries,
       result.quarantined,
+      ...(labelled ? [result.unmatched, result.dropped] : []),
     ]),
   );
   if (json || done.length > 0) printResult(json, { streams: rows }, text);

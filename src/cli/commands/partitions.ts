@@ -8,6 +8,7 @@ import { listenForStop } from '../../runtime/lifecycle.ts';
 import { nearest } from '../../runtime/nearest.ts';
 import { readOverview, type SetOverview } from '../../warehouse/partitions/overview.ts';
 import { readWeeks, type WeekInfo } from '../../warehouse/partitions/weeks.ts';
+import { adoptCommand } from './adopt.ts';
 import { configOf, secretsOf, withDatabase, type GlobalOptions } from '../context.ts';
 import { EXIT_FAILED, printResult, redact, table } from '../output.ts';
 import { byteSize, failuresText, planText, runAsJson, runsText } from '../plan-text.ts';
@@ -42,6 +43,7 @@ export const partitionsCommand = (): Command =>
     .option('--dry-run', 'undo: print the plan and change nothing')
     .option('--sql', 'with --dry-run: print each SQL statement too')
     .addHelpText('after', HELP)
+    .addCommand(adoptCommand())
     .action(
       async (
         word: string | undefined,

@@ -1,35 +1,70 @@
 /** `pgstrata status`: where every stream stands and what the partitions hold; reads nothing but the database. */
 import { Command } from 'commander';
-import { readStatus, type WarehouseStatus } from '../../warehouse/status.ts';
+import { FAILED_RUN } from '../../warehouse/partitions/alerts.ts';
+import { isStopped, readStatus, type StreamStatus, type WarehouseStatus } from '../../warehouse/status.ts';
 import { configOf, withDatabase, type GlobalOptions } from '../context.ts';
-import { printResult, table } from '../output.ts';
+import { EXIT_FAILED, printResult, table } from '../output.ts';
 
 /** The command. */
 export const statusCommand = (): Command =>
   new Command('status')
-    .description('Show positions of streams, partitions and quarantined rows.')
-    .addHelpText('after', '\nExample:\n  pgstrata status --json | jq .streams')
+    .description('Show where streams stand and how they fare, partitions and quarantined rows.')
+    .addHelpText(
+      'after',
+      '\nReads nothing but the database, so it works from any machine. Exits 1 when a stream was stopped by an error, or when the last maintenance run of a set and verb failed.\n\nExample:\n  pgstrata status --json | jq .streams',
+    )
     .action(async (options: GlobalOptions) => {
       const status = await withDatabase(await configOf(options), (pool) => readStatus(pool));
       printResult(options.json === true, status, describe(status));
+      const failed = status.alerts.some(({ check }) => check === FAILED_RUN);
+      if (failed || status.streams.some(isStopped)) process.exitCode = EXIT_FAILED;
     });
 
-const describe = ({ streams, sets }: WarehouseStatus): string =>
+const streamsTable = (streams: readonly StreamStatus[]): string =>
+  table(
+    [
+      'stream',
+      'network',
+      'state',
+      'block',
+      'head',
+      'lag s',
+      'rows/s',
+      'gaps',
+      'rows',
+      'quarantined',
+      'retries',
+      'breaker',
+    ],
+    streams.map((row) => [
+      row.stream,
+      row.network,
+      row.state,
+      row.position,
+      row.head,
+      row.lag_seconds,
+      row.rows_per_second === null ? null : Math.round(row.rows_per_second),
+      row.gaps,
+      row.rows,
+      row.quarantined,
+      row.retries,
+      row.breaker,
+    ]),
+  );
+
+/** The last error of each stream that has one, once. */
+const troubles = (streams: readonly StreamStatus[]): string[] => {
+  const lines = streams.flatMap(({ stream, state, failures, last_error: error }) =>
+    error === null ? [] : [`${stream} ${state}, ${failures} failures, ${error.at}: ${error.message}`],
+  );
+  return [...new Set(lines)];
+};
+
+const describe = ({ streams, sets, alerts }: WarehouseStatus): string =>
   [
     streams.length === 0
       ? 'no stream has been loaded yet: declare one in pgstrata.yaml and run `pgstrata ingest`'
-      : table(
-          ['stream', 'network', 'block', 'batches', 'rows', 'quarantined', 'last commit'],
-          streams.map((row) => [
-            row.stream,
-            row.network,
-            row.position,
-            row.batches,
-            row.rows,
-            row.quarantined,
-            row.last_commit,
-          ]),
-        ),
+      : [streamsTable(streams), ...troubles(streams)].join('\n'),
     '',
     table(
       ['partition set', 'weeks', 'leaves', 'first week', 'ahead until', 'size MB'],
@@ -42,4 +77,9 @@ const describe = ({ streams, sets }: WarehouseStatus): string =>
         Math.round(row.bytes / 1e6),
       ]),
     ),
+    ...alerts.flatMap(({ set, check, state, says, remedy }) => [
+      '',
+      `${state === 'fault' ? '✗' : '!'} ${set === null ? check : `${set}: ${check}`}: ${says}`,
+      ...(remedy === undefined ? [] : [`    → ${remedy}`]),
+    ]),
   ].join('\n');

@@ -14,8 +14,9 @@ import { messageOf, WarehouseError } from '../../runtime/errors.ts';
 import { instantOf, instantText, weekOf } from '../../runtime/instant.ts';
 import { accountBytes } from '../account.ts';
 import { assetId, assetIdText, writeAssets, type NewAsset } from '../assets.ts';
-import { recordRanges, sourceOf } from '../stream-state.ts';
-import { openWeeks, type SaneWindow } from './ensure.ts';
+import { postgresStore } from '../state/postgres.ts';
+import { sourceOf } from '../stream-state.ts';
+import { openWeeks, outsideReason, refuseDropped, type SaneWindow } from './ensure.ts';
 import type { PartitionManager } from './manager.ts';
 import { gateLock } from './plan.ts';
 
@@ -104,6 +105,7 @@ export const createBatchInserter = (
     const window = {
       earliest: Math.max(truth.window.earliest, balances.window.earliest),
       latest: Math.min(truth.window.latest, balances.window.latest),
+      retainedFrom: Math.max(truth.window.retainedFrom, balances.window.retainedFrom),
     };
     const assets = new Map<string, NewAsset>();
     const rows = records.map((record, index) => {
@@ -125,11 +127,11 @@ export const createBatchInserter = (
       const block = await nextBlock(client, sourceId);
       await writeAssets(client, [...assets.values()], { grain: GRAIN, observed: true });
       await storeRows(client, rows, sourceId, block);
-      await sql`select strata.fold_snapshots(${GRAIN}, false)`.execute(on(client));
       const times = rows.map((row) => row.micros);
-      await recordRanges(client, sourceId, [
+      const range = { network, start: block, end: block, hash: '', prevHash: null, timestamp: null };
+      await postgresStore(client, stream).markProcessed([
         {
-          range: { network, start: block, end: block, hash: '', prevHash: null, timestamp: null },
+          range,
           count: {
             rows: rows.length,
             quarantined: 0,
@@ -138,6 +140,8 @@ export const createBatchInserter = (
           },
         },
       ]);
+      for (const set of [TRUTH, manager.set]) await refuseDropped(client, set, [{ sourceId, range }]);
+      await sql`select strata.fold_snapshots(${GRAIN}, false)`.execute(on(client));
     });
     return { rows: rows.length, weeks: weeks.size };
   };
@@ -154,7 +158,7 @@ const readRecord = (
   const micros = instantOf(record.timestamp);
   if (!(micros >= window.earliest && micros <= window.latest)) {
     const at = Number.isNaN(micros) ? 'no time at all' : record.timestamp.toISOString();
-    throw refused(index, 'timestamp', `${at} lies outside the sane window of account_balances`);
+    throw refused(index, 'timestamp', outsideReason(window, micros, at, 'account_balances') ?? at);
   }
   const usdValue = exactText(record.usdValue, index, 'usdValue');
   const account = accountBytes(record.accountAddress);

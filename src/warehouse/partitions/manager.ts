@@ -3,7 +3,11 @@ import { sql } from 'kysely';
 import { on, type Pool } from '../../db/query.ts';
 import { WarehouseError } from '../../runtime/errors.ts';
 import type { ActivityGroup } from './activity-groups.ts';
+import type { ApplyOptions } from './apply.ts';
+import { applyOptimize, planOptimize } from './optimize.ts';
 import { unknownSet } from './plan.ts';
+import { applyRetain } from './retain/apply.ts';
+import { planRetain } from './retain/plan.ts';
 
 /** A week that exists now. */
 export interface EnsuredWeek {
@@ -58,19 +62,10 @@ export interface ConsolidationResult {
   readonly message: string;
 }
 
-/** What the manager leaves to others: taking weeks out, and tidying them. */
-export interface WeekKeeping {
-  /** Takes out every week that ended at or before the cutoff; returns their names. */
-  dropBefore(pool: Pool, set: string, cutoff: Date): Promise<readonly string[]>;
-  /** Analyzes parents and vacuums closed weeks. */
-  optimize(pool: Pool, set: string): Promise<void>;
-}
-
-/** Which set, and by whom its weeks are dropped and tidied. */
+/** Which set. */
 export interface ManagerOptions {
   /** `account_balances`. */
   readonly set?: string;
-  readonly keeping?: WeekKeeping;
 }
 
 /** Weeks of one managed set. All times are UTC, all weeks go from Sunday to Sunday. */
@@ -118,7 +113,7 @@ export interface PartitionManager {
  */
 export const createPartitionManager = (
   pool: Pool,
-  { set = 'account_balances', keeping = notWired }: ManagerOptions = {},
+  { set = 'account_balances' }: ManagerOptions = {},
 ): PartitionManager => {
   const ensure = async (from: Date, to: Date): Promise<readonly EnsuredWeek[]> => {
     const { rows } = await sql<EnsuredWeek>`
@@ -150,8 +145,14 @@ export const createPartitionManager = (
         });
       return rows;
     },
-    dropOldPartitions: (cutoff) => keeping.dropBefore(pool, set, cutoff),
-    optimizePartitions: () => keeping.optimize(pool, set),
+    dropOldPartitions: async (cutoff) => {
+      const plan = await planRetain(pool, set, { now: new Date(), cutoff });
+      const { weeks } = await applyRetain(pool, plan, UNWATCHED);
+      return weeks.map((week) => week.name);
+    },
+    optimizePartitions: async () => {
+      await applyOptimize(pool, await planOptimize(pool, set, { now: new Date() }), UNWATCHED);
+    },
   };
 };
 
@@ -202,14 +203,5 @@ const asConflict = (thrown: unknown): unknown => {
     : thrown;
 };
 
-const missing = (what: string): Promise<never> =>
-  Promise.reject(
-    new WarehouseError('internal', `nobody was given to ${what}`, {
-      remedy: 'Pass `keeping` to createPartitionManager.',
-    }),
-  );
-
-const notWired: WeekKeeping = {
-  dropBefore: () => missing('drop old weeks'),
-  optimize: () => missing('optimize weeks'),
-};
+/** Maintenance that nobody stops or watches. */
+const UNWATCHED: ApplyOptions = { signal: new AbortController().signal, onEvent: () => undefined };

@@ -5,7 +5,7 @@ import { on, type Client, type Pool } from '../../db/query.ts';
 import { WarehouseError } from '../../runtime/errors.ts';
 
 /** What maintenance can do to a set. */
-export type Verb = 'ensure' | 'consolidate' | 'retain' | 'optimize' | 'undo' | 'adopt';
+export type Verb = 'ensure' | 'consolidate' | 'retain' | 'drop' | 'optimize' | 'undo' | 'adopt';
 
 /** PostgreSQL's table lock modes that a step can ask for. */
 export type LockMode =

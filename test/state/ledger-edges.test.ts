@@ -1,13 +1,11 @@
-/** What the ledger does not have, whatever ranges are in it; and which ranges may be committed beside them. */
-import fc from 'fast-check';
+/** Where a ledger ends, and which ranges may be committed beside those that are in it. */
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { BlockRange } from '../../src/chain/range.ts';
 import { withTransaction } from '../../src/db/pool.ts';
-import { ledgerEnds, ledgerHoles, requireNeighbours } from '../../src/warehouse/ledger-holes.ts';
+import { hashBefore, ledgerEnds, requireNeighbours } from '../../src/warehouse/ledger-edges.ts';
 import { sourceOf } from '../../src/warehouse/stream-state.ts';
 import { useDatabase } from '../database.ts';
 import { failureOf } from '../flight/collect.ts';
-import { propertyOptions } from '../seed.ts';
 
 const database = useDatabase();
 let source: number;
@@ -31,49 +29,14 @@ const hold = async (ranges: readonly Held[]): Promise<void> => {
   );
 };
 
-test('every block of the span that no range covers is in one hole, in order', async () => {
-  const ranges = fc.array(
-    fc
-      .tuple(fc.nat({ max: 60 }), fc.oneof(fc.constant(0), fc.nat({ max: 25 })))
-      .map(([start, more]) => ({ start, end: start + more })),
-    { maxLength: 12 },
-  );
-  await fc.assert(
-    fc.asyncProperty(ranges, fc.nat({ max: 70 }), fc.nat({ max: 90 }), async (held, from, to) => {
-      // Of ranges with one start the ledger has the first.
-      const kept = held.filter(
-        (range, index) => held.findIndex(({ start }) => start === range.start) === index,
-      );
-      await hold(held);
-      const holes = await ledgerHoles(database.pool, 'held', 'net', { from, to });
-      const missing = Array.from({ length: Math.max(0, to - from) }, (_, index) => from + index).filter(
-        (block) => !kept.some(({ start, end }) => start <= block && block <= end),
-      );
-      expect(
-        holes.flatMap((hole) => Array.from({ length: hole.to - hole.from }, (_, index) => hole.from + index)),
-      ).toEqual(missing);
-      for (const [index, hole] of holes.entries())
-        expect(hole.from).toBeGreaterThan(holes[index - 1]?.to ?? -1);
-    }),
-    propertyOptions(60),
-  );
-});
-
-test('says the hash before a hole, and the ends', async () => {
+test('says the hash before a block, and the ends', async () => {
   await hold([
     { start: 5, end: 9, hash: '0xa' },
     { start: 12, end: 12 },
     { start: 20, end: 30, hash: '0xc' },
   ]);
-  expect(await ledgerHoles(database.pool, 'held', 'net', { from: 0, to: 40 })).toEqual([
-    { from: 0, to: 5, hashBefore: null },
-    { from: 10, to: 12, hashBefore: '0xa' },
-    { from: 13, to: 20, hashBefore: null },
-    { from: 31, to: 40, hashBefore: '0xc' },
-  ]);
-  expect(await ledgerHoles(database.pool, 'held', 'other', { from: 3, to: 4 })).toEqual([
-    { from: 3, to: 4, hashBefore: null },
-  ]);
+  const before = (block: number) => hashBefore(database.pool, 'held', 'net', block);
+  expect(await Promise.all([5, 10, 11, 13, 31].map(before))).toEqual([null, '0xa', null, null, '0xc']);
   expect(await ledgerEnds(database.pool, 'held', 'net')).toEqual({ first: 5, last: 30, hash: '0xc' });
   expect(await ledgerEnds(database.pool, 'held', 'other')).toBeNull();
 });

@@ -1,49 +1,8 @@
-/** What of a span of blocks the ledger does not have, and whether what is committed beside a new range is of the same chain. */
+/** Where the ledger of a network begins and ends, and whether what is committed side by side is of one chain. */
 import { sql } from 'kysely';
 import type { BlockRange } from '../chain/range.ts';
 import { on, type Client, type Pool } from '../db/query.ts';
 import { WarehouseError } from '../runtime/errors.ts';
-
-/** Blocks `from` (inclusive) to `to` (exclusive) that are not loaded. */
-export interface LedgerHole {
-  readonly from: number;
-  readonly to: number;
-  /** Hash of the block before it, where that is loaded and its hash is known. */
-  readonly hashBefore: string | null;
-}
-
-/**
- * The holes of one network between blocks `from` (inclusive) and `to` (exclusive), lowest first. A range is compared with how
- * far all before it reach, for one may lie inside another.
- */
-export const ledgerHoles = async (
-  pool: Pool,
-  stream: string,
-  network: string,
-  { from, to }: { readonly from: number; readonly to: number },
-): Promise<LedgerHole[]> => {
-  const { rows } = await sql<LedgerHole>`
-    with source as (
-      select src.source_id from strata.sources src where src.stream = ${stream} and src.network = ${network}
-    ), held as (
-      select b.start_block, max(b.end_block) over (order by b.start_block rows between unbounded preceding and 1 preceding) + 1 as reached
-        from strata.stream_batches b join source using (source_id)
-       where b.end_block >= ${from} and b.start_block < ${to}
-      union all
-      -- The end of the span closes its last hole.
-      select ${to}::bigint, (select max(b.end_block) + 1 from strata.stream_batches b join source using (source_id)
-                              where b.end_block >= ${from} and b.start_block < ${to})
-    ), holes as (
-      select greatest(coalesce(h.reached, ${from}), ${from}) as from_block, h.start_block as to_block from held h
-    )
-    select h.from_block as "from", h.to_block as "to",
-           (select case when b.end_block = h.from_block - 1 then b.hash end
-              from strata.stream_batches b join source using (source_id)
-             where b.start_block < h.from_block order by b.start_block desc limit 1) as "hashBefore"
-      from holes h
-     where h.to_block > h.from_block order by 1`.execute(on(pool));
-  return rows;
-};
 
 /** Where the ledger of a network begins and ends. */
 export interface LedgerEnds {
@@ -62,6 +21,21 @@ export const ledgerEnds = async (pool: Pool, stream: string, network: string): P
       cross join lateral (select b.end_block, b.hash from strata.stream_batches b where b.source_id = src.source_id order by b.start_block desc limit 1) last
      where src.stream = ${stream} and src.network = ${network}`.execute(on(pool));
   return rows[0] ?? null;
+};
+
+/** Hash of the block before `block`, where a range ends there and its hash is known. */
+export const hashBefore = async (
+  pool: Pool,
+  stream: string,
+  network: string,
+  block: number,
+): Promise<string | null> => {
+  const { rows } = await sql<{ hash: string | null }>`
+    select case when b.end_block = ${block - 1} then b.hash end as hash
+      from strata.sources src join strata.stream_batches b using (source_id)
+     where src.stream = ${stream} and src.network = ${network} and b.start_block < ${block}
+     order by b.start_block desc limit 1`.execute(on(pool));
+  return rows[0]?.hash ?? null;
 };
 
 /**

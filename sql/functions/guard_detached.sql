@@ -1,0 +1,15 @@
+create or replace function strata.guard_detached(week regclass) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  part regclass;
+begin
+  for part in select t.relid from pg_partition_tree(week) t order by t.level loop
+    execute format('create or replace trigger strata_detached before insert or update or delete or truncate on %s for each statement execute function strata.refuse_detached()', part);
+  end loop;
+end
+$$;
+
+comment on function strata.guard_detached(regclass) is
+  'Refuses further writes to a week that is taken out, and to its partitions: see refuse_detached().';

@@ -1,0 +1,35 @@
+/** How many connections to PostgreSQL a stream takes, and how they are shared out. Pure. */
+import type { StreamConfig } from '../runtime/config.ts';
+import { WORKERS_MAX } from '../runtime/parallel-config.ts';
+
+/** Connections of a stream alone: its lock, its transaction, and one for what is done beside it. */
+export const LIVE_CONNECTIONS = 3;
+
+/** Most workers that are tuned to, unless a number is given. */
+export const AUTO_WORKERS_MAX = 8;
+
+/** Most workers that `workers` asks for. */
+export const workersAsked = (workers: number | 'auto'): number =>
+  workers === 'auto' ? AUTO_WORKERS_MAX : workers;
+
+/** Connections of a stream: with workers, one more for each of them and one for the fold behind them. */
+export const connectionsFor = ({ parallel }: StreamConfig): number =>
+  LIVE_CONNECTIONS + (parallel === undefined ? 0 : workersAsked(parallel.workers) + 1);
+
+/** How the connections of a run are shared out. */
+export interface ConnectionShare {
+  /** Workers there are connections for. */
+  readonly workers: number;
+  /** Whether the fold has one of its own; if not, it takes turns with what workers do beside their transactions. */
+  readonly foldApart: boolean;
+}
+
+/**
+ * Shares out `connections`: one holds the stream's lock, one is for what workers do beside their transactions, such as new weeks,
+ * and one for the fold where there are enough. With those it can neither run dry nor wait for itself.
+ */
+export const shareConnections = (connections: number): ConnectionShare => {
+  const foldApart = connections >= 5;
+  const workers = connections - 2 - (foldApart ? 1 : 0);
+  return { workers: Math.max(1, Math.min(WORKERS_MAX, workers)), foldApart };
+};

@@ -1,0 +1,64 @@
+/** What a process says of the streams it loads, where `status` on any machine can read it. */
+import { sql } from 'kysely';
+import { on, type Pool } from '../db/query.ts';
+import type { BreakerState } from '../runtime/resilience.ts';
+
+/** The newest failure of a stream; holds no secret. */
+export interface HealthError {
+  readonly kind: string;
+  readonly message: string;
+  readonly sqlstate: string | null;
+  readonly grpc_status: string | null;
+  readonly remedy: string | null;
+  /** ISO instant. */
+  readonly at: string;
+}
+
+/** One stream, as its process sees it. */
+export interface StreamHealth {
+  readonly stream: string;
+  readonly state: 'running' | 'waiting' | 'stopped';
+  /** Failed tries since the last commit. */
+  readonly failures: number;
+  /** Tries after a failure since the process started. */
+  readonly retries: number;
+  /** ISO instant; null unless waiting. */
+  readonly next_try_at: string | null;
+  readonly last_error: HealthError | null;
+  readonly breaker: BreakerState;
+  readonly rate_delay_ms: number;
+  /** Newest block the server has shown, by network. */
+  readonly heads: Readonly<Record<string, number>>;
+  /** ISO instant. */
+  readonly started_at: string;
+}
+
+/** Who says so. */
+export interface Reporter {
+  readonly host: string;
+  readonly pid: number;
+}
+
+/**
+ * Writes what is known of some streams. A process that waits for a stream does not write over one that loads it: that is,
+ * over another one's `running` of the last minute.
+ */
+export const writeHealth = async (
+  pool: Pool,
+  { host, pid }: Reporter,
+  streams: readonly StreamHealth[],
+): Promise<void> => {
+  // Always in the same order, so that two processes that write the same streams cannot lock each other out.
+  const records = streams.toSorted((a, b) => (a.stream < b.stream ? -1 : 1));
+  await sql`
+    insert into strata.stream_health as known (stream, state, failures, retries, next_try_at, last_error, breaker,
+                                               rate_delay_ms, heads, started_at, host, pid)
+    select stream, state, failures, retries, next_try_at, last_error, breaker, rate_delay_ms, heads, started_at, ${host}, ${pid}::int
+      from jsonb_populate_recordset(null::strata.stream_health, ${JSON.stringify(records)}::jsonb)
+    on conflict (stream) do update set
+      (state, failures, retries, next_try_at, last_error, breaker, rate_delay_ms, heads, started_at, host, pid, updated_at) =
+      (excluded.state, excluded.failures, excluded.retries, excluded.next_try_at, excluded.last_error, excluded.breaker,
+       excluded.rate_delay_ms, known.heads || excluded.heads, excluded.started_at, excluded.host, excluded.pid, clock_timestamp())
+    where excluded.state = 'running' or (known.host, known.pid) = (excluded.host, excluded.pid)
+       or known.state <> 'running' or known.updated_at < now() - interval '1 minute'`.execute(on(pool));
+};

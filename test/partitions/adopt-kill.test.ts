@@ -1,0 +1,96 @@
+/** kill -9 of the client at every step: afterwards nothing is lost, nothing is left over, and the next attempt finishes. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import { beforeAll, expect, it } from 'vitest';
+import type { Pool } from '../../src/db/query.ts';
+import { applyAdopt } from '../../src/warehouse/partitions/adopt/apply.ts';
+import { planAdopt } from '../../src/warehouse/partitions/adopt/plan.ts';
+import { recoverAdoptions } from '../../src/warehouse/partitions/adopt/recover.ts';
+import { applyUndoAdopt, planUndoAdopt } from '../../src/warehouse/partitions/adopt/undo.ts';
+import { useDatabase } from '../database.ts';
+import { until } from '../db/until.ts';
+import { randomRuns } from '../seed.ts';
+import { BALANCES, expectNoAdoptionLeft, fillBalances } from './adopt.ts';
+import { BALANCES_REQUEST, BALANCES_SET, PRESENT } from './adopt-settings.ts';
+import { contents } from './consolidate.ts';
+import { QUICK } from './settings.ts';
+
+const database = useDatabase();
+const ROUNDS = randomRuns(1);
+const TABLE = 'public.account_balances';
+
+type Blow = readonly [verb: 'adopt' | 'undo', phase: string, when: 'before' | 'behind', then: string];
+
+/** Where the blow falls: before a step, so behind the one before, and behind the last; and what recovery makes of it. */
+const BLOWS: readonly Blow[] = [
+  ['adopt', 'stage', 'before', 'nothing'],
+  ['adopt', 'weeks', 'before', 'taken away'],
+  ['adopt', 'capture', 'before', 'taken away'],
+  ['adopt', 'copy', 'before', 'taken away'],
+  ['adopt', 'index', 'before', 'adopted'],
+  ['undo', 'reopen', 'before', 'nothing'],
+  ['undo', 'replay', 'before', 'undone'],
+  ['adopt', 'arm', 'before', 'adopted'],
+  ['undo', 'prove', 'before', 'undone'],
+  ['adopt', 'replay', 'before', 'adopted'],
+  ['undo', 'swap', 'before', 'undone'],
+  ['adopt', 'prove', 'before', 'adopted'],
+  ['undo', 'drop', 'before', 'undone'],
+  ['adopt', 'swap', 'before', 'adopted'],
+  ['undo', 'drop', 'behind', 'nothing'],
+  ['adopt', 'swap', 'behind', 'nothing'],
+];
+
+const isAdopted = async (pool: Pool): Promise<boolean> => {
+  const { rows } = await pool.query<{ relkind: string }>(
+    `select relkind from pg_class where oid = '${TABLE}'::regclass`,
+  );
+  return rows[0]?.relkind === 'p';
+};
+
+const make = async (pool: Pool, verb: 'adopt' | 'undo'): Promise<void> => {
+  if ((await isAdopted(pool)) === (verb === 'adopt')) return;
+  if (verb === 'adopt')
+    await applyAdopt(pool, await planAdopt(pool, BALANCES_REQUEST, { now: PRESENT }), { patience: QUICK });
+  else await applyUndoAdopt(pool, await planUndoAdopt(pool, BALANCES_SET), { patience: QUICK });
+};
+
+beforeAll(async () => {
+  await database.pool.query(BALANCES);
+  await fillBalances(database.pool, 400);
+});
+
+it.each(Array.from({ length: ROUNDS }, () => BLOWS).flat())(
+  'killed when it comes to %s, %s (%s): %s',
+  { timeout: 60_000 },
+  async (verb, phase, when, then) => {
+    const { pool } = database;
+    await make(pool, verb === 'adopt' ? 'undo' : 'adopt');
+    await pool.query(`update ${TABLE} set usd_value = usd_value + 1 where usd_value < 50`);
+    await pool.query(
+      `update ${TABLE} set "timestamp" = "timestamp" + interval '7 days 1 minute' where usd_value between 60 and 70 and "timestamp" < '2024-01-22'`,
+    );
+    const before = await contents(pool, TABLE);
+    const child = spawn(
+      process.execPath,
+      [fileURLToPath(new URL('adopt-child.ts', import.meta.url)), database.url, verb, phase, when],
+      { stdio: ['ignore', 'inherit', 'inherit'] },
+    );
+    const [, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null];
+    expect(signal).toBe('SIGKILL');
+    await until('the sessions of the dead to end', async () => {
+      const { rows } = await pool.query(
+        `select from pg_stat_activity where application_name = 'to be killed' and datname = current_database()`,
+      );
+      return rows.length === 0;
+    });
+    // Whatever a crash has left, the table takes writes and gives all its rows.
+    await pool.query(`update ${TABLE} set usd_value = usd_value where usd_value < 100`);
+    expect(await contents(pool, TABLE)).toBe(before);
+    const recovered = await recoverAdoptions(pool, { patience: QUICK });
+    expect(recovered.map(({ outcome }) => outcome)).toEqual(then === 'nothing' ? [] : [then]);
+    await expectNoAdoptionLeft(pool);
+    expect(await contents(pool, TABLE)).toBe(before);
+  },
+);
