@@ -6,7 +6,7 @@ import { WORKERS_MAX } from '../runtime/parallel-config.ts';
 export const LIVE_CONNECTIONS = 3;
 
 /** Most workers that are tuned to, unless a number is given. */
-export const AUTO_WORKERS_MAX = 8;
+const AUTO_WORKERS_MAX = 8;
 
 /** Most workers that `workers` asks for. */
 export const workersAsked = (workers: number | 'auto'): number =>

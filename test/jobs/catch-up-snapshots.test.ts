@@ -21,7 +21,7 @@ const balancesOf = async (standard: string): Promise<unknown[]> => {
 
 test.each([false, true])('only_changes: %s', async (onlyChanges) => {
   const chain = createChain({
-    blocks: 200,
+    blocks: 120,
     transfersPerBlock: 4,
     accounts: 6,
     tokens: 40,

@@ -21,10 +21,7 @@ beforeAll(() => {
 });
 afterAll(() => executioner.end());
 
-afterEach(async () => {
-  expect(await openTransactions(database.pool)).toEqual([]);
-  expect(await wrongBalances(database.pool)).toEqual([]);
-});
+afterEach(async () => expect(await openTransactions(database.pool)).toEqual([]));
 
 const REORG_BUFFER = 20;
 
