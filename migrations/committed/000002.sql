@@ -1,5 +1,9 @@
 --! Previous: sha1:af5ea603f2290d32931279f0b3ec6772b1d7e672
---! Hash: sha1:bb5aaa4a43b9ecec0cdd6a5744ac7f6ddce35e25
+--! Hash: sha1:c954c4830c174308f01d4e7d3aee14fd41739206
+
+-- Checked for each of its rows, the key made retention hold up folds for a third longer; the rows go where their retention
+-- does (drop_held, undo_retention), and that is never deleted.
+alter table strata.held_openings drop constraint held_openings_retention_id_fkey;
 
 --! Included functions/fill_week_partition.sql
 create or replace function strata.fill_week_partition(week_start timestamptz, remainder int) returns bigint
@@ -228,6 +232,46 @@ $$;
 comment on function strata.fold_late_rows(timestamptz, timestamptz) is
   'The part of fold_late_deltas() that adds to the rows from the first touched period of a key on what lies at or before them.';
 --! EndIncluded functions/fold_late_rows.sql
+--! Included functions/drop_emptied_openings.sql
+create or replace function strata.drop_emptied_openings(opened timestamptz) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+set enable_hashjoin = off
+set enable_mergejoin = off
+set enable_seqscan = off
+set enable_nestloop = on
+as $$
+declare
+  emptied record;
+  empty   boolean;
+begin
+  -- An opening row may stand for changes that were dropped: then it stays, as 0.
+  if (select s.changes_from from strata.balance_status s) > '-infinity' then
+    return;
+  end if;
+  for emptied in
+    select o.account_address, o.asset_id
+      from (select account_address, asset_id from pg_temp.late_deltas
+             where period < opened group by 1, 2 having min(change_count) < 0) l
+      join strata.account_balances_opening o
+        on o.account_address = l.account_address and o.asset_id = l.asset_id and o.balance = 0
+  loop
+    -- Literals, so that one hash partition of each week is planned for.
+    execute format('select not exists (select from strata.balance_changes where account_address = %L and asset_id = %s and block_time < %L)',
+      emptied.account_address, emptied.asset_id, opened) into empty;
+    if empty then
+      delete from strata.account_balances_opening o
+       where o.account_address = emptied.account_address and o.asset_id = emptied.asset_id;
+    end if;
+  end loop;
+end
+$$;
+
+comment on function strata.drop_emptied_openings(timestamptz) is
+  'The part of fold_late_deltas() for changes taken back from behind the retained rows: opening rows that lost their last change go.';
+--! EndIncluded functions/drop_emptied_openings.sql
 --! Included functions/fold_late_deltas.sql
 create or replace function strata.fold_late_deltas(until timestamptz default 'infinity') returns void
 language plpgsql
@@ -287,6 +331,7 @@ begin
 
   if exists (select from pg_temp.late_deltas where change_count < 0) then
     perform strata.drop_emptied_periods(earliest, latest);
+    perform strata.drop_emptied_openings(opened);
   end if;
   delete from pg_temp.late_periods;
   perform strata.fold_late_state();
@@ -296,6 +341,48 @@ $$;
 comment on function strata.fold_late_deltas(timestamptz) is
   'The part of fold_deltas() for keys whose history is touched: late changes and changes taken back. Cost follows the rows behind the earliest touched period of those keys. Rows from until on are left alone.';
 --! EndIncluded functions/fold_late_deltas.sql
+--! Included functions/carry_forward_openings.sql
+create or replace function strata.carry_forward_openings(cutoff timestamptz, retention_id bigint default null) returns bigint
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+set work_mem = '256MB'
+as $$
+declare
+  keys bigint;
+begin
+  perform strata.lock_fold();
+  execute format($carry$
+    with carried as materialized (
+      -- The primary keys of the weeks, read backwards and merged, have the newest row of each key first: nothing is sorted.
+      select distinct on (account_address, asset_id) account_address, asset_id, balance, "timestamp"
+        from strata.account_balances where "timestamp" < %1$L and "timestamp" >= %2$L
+       order by account_address desc, asset_id desc, "timestamp" desc
+    ), held as (
+      insert into strata.held_openings (retention_id, account_address, asset_id, balance, "timestamp")
+      select %3$L, c.account_address, c.asset_id, o.balance, o."timestamp"
+        from carried c
+        left join strata.account_balances_opening o on o.account_address = c.account_address and o.asset_id = c.asset_id
+       where %3$L is not null
+       order by c.account_address, c.asset_id
+    )
+    insert into strata.account_balances_opening as o (account_address, asset_id, balance, "timestamp")
+    select account_address, asset_id, balance, "timestamp" from carried
+     order by account_address, asset_id
+    on conflict (account_address, asset_id) do update
+      set balance = excluded.balance, "timestamp" = excluded."timestamp"
+      where o."timestamp" <= excluded."timestamp"
+  $carry$, cutoff, (select s.opened_before from strata.balance_status s), retention_id);
+  get diagnostics keys = row_count;
+  update strata.balance_status set opened_before = greatest(opened_before, cutoff);
+  return keys;
+end
+$$;
+
+comment on function strata.carry_forward_openings(timestamptz, bigint) is
+  'Writes the balance of every key at the cutoff into account_balances_opening; returns the keys written. Retention calls it before it takes the weeks out, and has the rows it writes over kept for its undo. Rows before the cutoff are out of the reckoning from its commit on, attached or not.';
+--! EndIncluded functions/carry_forward_openings.sql
 --! Included functions/grant_roles.sql
 create or replace function strata.grant_roles() returns void
 language plpgsql

@@ -56,6 +56,7 @@ begin
 
   if exists (select from pg_temp.late_deltas where change_count < 0) then
     perform strata.drop_emptied_periods(earliest, latest);
+    perform strata.drop_emptied_openings(opened);
   end if;
   delete from pg_temp.late_periods;
   perform strata.fold_late_state();

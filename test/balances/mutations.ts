@@ -73,6 +73,12 @@ export const MUTATIONS: readonly Mutation[] = [
     to: 'and false',
   },
   {
+    name: 'opening balances without changes stay',
+    changes: 'drop_emptied_openings',
+    from: 'if empty then',
+    to: 'if false then',
+  },
+  {
     name: 'missing upper bound',
     changes: 'fold_late_rows',
     from: 'and (l.next_period is null or b."timestamp" < l.next_period)',
