@@ -21,6 +21,7 @@ begin
     select n.account_address, n.asset_id, n.balance, n."timestamp"
       from newest n left join known k on k.account_address = n.account_address and k.asset_id = n.asset_id
      where k.asset_id is null
+     order by n.account_address, n.asset_id
   $state$, balances, state);
 end
 $$;

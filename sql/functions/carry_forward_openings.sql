@@ -11,18 +11,21 @@ begin
   perform strata.lock_fold();
   execute format($carry$
     with carried as materialized (
+      -- The primary keys of the weeks, read backwards and merged, have the newest row of each key first: nothing is sorted.
       select distinct on (account_address, asset_id) account_address, asset_id, balance, "timestamp"
         from strata.account_balances where "timestamp" < %1$L and "timestamp" >= %2$L
-       order by account_address, asset_id, "timestamp" desc
+       order by account_address desc, asset_id desc, "timestamp" desc
     ), held as (
       insert into strata.held_openings (retention_id, account_address, asset_id, balance, "timestamp")
       select %3$L, c.account_address, c.asset_id, o.balance, o."timestamp"
         from carried c
         left join strata.account_balances_opening o on o.account_address = c.account_address and o.asset_id = c.asset_id
        where %3$L is not null
+       order by c.account_address, c.asset_id
     )
     insert into strata.account_balances_opening as o (account_address, asset_id, balance, "timestamp")
     select account_address, asset_id, balance, "timestamp" from carried
+     order by account_address, asset_id
     on conflict (account_address, asset_id) do update
       set balance = excluded.balance, "timestamp" = excluded."timestamp"
       where o."timestamp" <= excluded."timestamp"

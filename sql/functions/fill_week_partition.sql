@@ -62,18 +62,19 @@ begin
     into step from strata.assets a where not a.observed;
 
   filled := strata.open_fresh_leaf(target.leaf);
+  -- One sort and one window: the last change of a period has its balance, and its place among its peers is their number.
   execute format($fold$
     insert into %1$s (account_address, asset_id, "timestamp", balance, change_count)
-    select p.account_address, p.asset_id, p.period,
-           coalesce(s.balance, 0) + sum(p.delta) over (partition by p.account_address, p.asset_id order by p.period rows unbounded preceding),
-           p.change_count
+    select p.account_address, p.asset_id, p.period, coalesce(s.balance, 0) + p.so_far, p.change_count
       from (
-        select c.account_address, c.asset_id, date_bin(%4$s, c.block_time, timestamptz '1970-01-01 00:00:00+00') as period,
-               sum(c.delta) as delta, count(*)::int as change_count
-          from (select c.account_address, c.asset_id, c.block_time, c.delta from %2$s) c
-         group by 1, 2, 3
+        select c.account_address, c.asset_id, c.period, sum(c.delta) over so_far as so_far,
+               (row_number() over so_far - rank() over so_far)::int + 1 as change_count, lead(c.period) over so_far as next_period
+          from (select c.account_address, c.asset_id, date_bin(%4$s, c.block_time, timestamptz '1970-01-01 00:00:00+00') as period, c.delta
+                  from %2$s) c
+        window so_far as (partition by c.account_address, c.asset_id order by c.period rows unbounded preceding)
       ) p
       left join %3$s s on s.account_address = p.account_address and s.asset_id = p.asset_id
+     where p.next_period is distinct from p.period
      order by p.account_address, p.asset_id, p.period
   $fold$, filled, changes, state, step);
   get diagnostics folded = row_count;

@@ -42,33 +42,21 @@ begin
 
   perform strata.find_late_priors(earliest, latest, opened);
 
-  -- Rows from the first touched period on take the sum of what lies at or before them; periods without a row get one,
-  -- seeded from the last row before. The bounds are literals, so that the weeks before the earliest period are pruned when
-  -- the statement is planned.
-  execute format($fold$
-    with added as (
-      insert into strata.account_balances (account_address, asset_id, "timestamp", balance, change_count)
-      select l.account_address, l.asset_id, l.period,
-             coalesce(l.prior + l.running, opening.balance + l.running - l.running_opened, l.running), l.change_count
-        from pg_temp.late_periods l
-        left join strata.account_balances_opening opening
-          on opening.account_address = l.account_address and opening.asset_id = l.asset_id
-       where not l.stored
-       order by l.account_address, l.asset_id, l.period
-    ), late as materialized (
-      select * from pg_temp.late_periods order by account_address, asset_id, period
-    )
-    update strata.account_balances b
-       set balance = b.balance + l.running,
-           change_count = b.change_count + case when b."timestamp" = l.period then l.change_count else 0 end
-      from late l
-     where b.account_address = l.account_address and b.asset_id = l.asset_id
-       and b."timestamp" >= %1$L and b."timestamp" >= l.period
-       and (l.next_period is null or b."timestamp" < l.next_period) and b."timestamp" < %2$L
-  $fold$, earliest, until);
+  perform strata.fold_late_rows(earliest, until);
+
+  -- Only now, so that rows from here on are not raised twice: periods without a row get one, seeded from the last row before.
+  insert into strata.account_balances (account_address, asset_id, "timestamp", balance, change_count)
+  select l.account_address, l.asset_id, l.period,
+         coalesce(l.prior + l.running, opening.balance + l.running - l.running_opened, l.running), l.change_count
+    from pg_temp.late_periods l
+    left join strata.account_balances_opening opening
+      on opening.account_address = l.account_address and opening.asset_id = l.asset_id
+   where not l.stored
+   order by l.account_address, l.asset_id, l.period;
 
   if exists (select from pg_temp.late_deltas where change_count < 0) then
     perform strata.drop_emptied_periods(earliest, latest);
+    perform strata.drop_emptied_openings(opened);
   end if;
   delete from pg_temp.late_periods;
   perform strata.fold_late_state();

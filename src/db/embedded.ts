@@ -79,7 +79,6 @@ const settingsFor = (port: number, options: EmbeddedOptions): ServerSettings => 
   shared_buffers: `${Math.min(2048, Math.max(128, Math.floor(totalmem() / MIB / 8)))}MB`,
   max_wal_size: '4GB',
   checkpoint_timeout: '15min',
-  wal_compression: 'on',
   max_locks_per_transaction: 512, // a statement over a year of weeks × 4 leaves locks hundreds
   max_worker_processes: 16,
   random_page_cost: 1.1,

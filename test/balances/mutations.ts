@@ -73,27 +73,33 @@ export const MUTATIONS: readonly Mutation[] = [
     to: 'and false',
   },
   {
+    name: 'opening balances without changes stay',
+    changes: 'drop_emptied_openings',
+    from: 'if empty then',
+    to: 'if false then',
+  },
+  {
     name: 'missing upper bound',
-    changes: 'fold_late_deltas',
+    changes: 'fold_late_rows',
     from: 'and (l.next_period is null or b."timestamp" < l.next_period)',
     to: '',
   },
   {
     name: 'later rows not touched',
-    changes: 'fold_late_deltas',
+    changes: 'fold_late_rows',
     from: 'b."timestamp" >= l.period',
     to: 'b."timestamp" = l.period',
   },
   {
     name: 'late row not seeded from before the last month',
     changes: 'find_late_priors',
-    from: 'exit when since <= greatest(opened, first_week);',
+    from: 'exit when until <= greatest(opened, first_week);',
     to: 'exit;',
   },
   {
     name: 'late row seeded from an older row than the last before',
     changes: 'find_late_priors',
-    from: 'until := latest;',
+    from: "until := latest + interval '1 microsecond';",
     to: 'until := strata.week_start(earliest);',
   },
   {

@@ -120,7 +120,7 @@ describe('of 104 weeks', () => {
   test('the statement for late rows plans none before its literal bound', async () => {
     const text = await valueOf<string>(
       database.pool,
-      `select prosrc from pg_proc where proname = 'fold_late_deltas'`,
+      `select prosrc from pg_proc where proname = 'fold_late_rows'`,
     );
     const update = /update strata\.account_balances b[\s\S]*?(?=\$fold\$)/.exec(text)![0];
     const bound = `'${weekText(WEEKS - 2)}'`;
@@ -129,9 +129,9 @@ describe('of 104 weeks', () => {
       await client.query(
         'begin; select strata.open_deltas(); set local enable_hashjoin = off; set local enable_mergejoin = off; set local enable_seqscan = off',
       );
-      const late = `with late as materialized (select *, delta as running, null::timestamptz as next_period from pg_temp.late_deltas)`;
+      const late = `with late as materialized (select * from pg_temp.late_periods)`;
       const { rows } = await client.query<{ 'QUERY PLAN': string }>(
-        `explain ${late} ${update.replaceAll('%1$L', bound).replaceAll('%2$L', `'infinity'`)}`,
+        `explain ${late} ${update.replaceAll('%1$L', bound).replaceAll('%2$L', `'infinity'`).replaceAll('%3$s', '')}`,
       );
       const weeks = new Set(
         rows.flatMap((row) => /account_balances_(\d{4}_\d\d_\d\d)/.exec(row['QUERY PLAN'])?.[1] ?? []),
