@@ -25,7 +25,7 @@ begin
   -- All that is slow comes first: the parent, once locked for a swap, stays locked until the transaction ends.
   foreach week in array weeks loop
     declare
-      refusal text := strata.consolidation_refusal(s.set_name, week);
+      refusal text := (select o.obstacle || '. ' || o.remedy from strata.consolidation_obstacles(s.set_name, week) o where o.concerns = 'week' limit 1);
     begin
       if refusal is not null then
         raise exception '%', refusal using errcode = 'object_not_in_prerequisite_state';

@@ -77,7 +77,7 @@ const keyIn = (week: number, dice: Dice): Key => {
 const where = ({ account, asset, time, slot }: Key): string =>
   `b.account_address = ${account} and b.asset_id = ${asset} and b.block_time = ${time} and b.block_num = ${slot} and b.ordinal = 0 and b.source_id = 1`;
 
-/** One change, as SQL on any table that can hold it. */
+/** One change, as SQL on any table that can hold it; with its columns, which a consolidated table has in another order. */
 const changeOf = (key: Key, other: Key, viaRoot: boolean, dice: Dice): ((table: string) => string) => {
   const amount = dice(1000) - 500;
   switch (dice(viaRoot ? 10 : 9)) {
@@ -86,7 +86,7 @@ const changeOf = (key: Key, other: Key, viaRoot: boolean, dice: Dice): ((table: 
     case 2:
     case 3:
       return (table) =>
-        `insert into ${table} as b values (${key.account}, ${key.asset}, ${key.time}, ${key.slot}, 0, 1, ${amount})
+        `insert into ${table} as b (account_address, asset_id, block_time, block_num, ordinal, source_id, delta) values (${key.account}, ${key.asset}, ${key.time}, ${key.slot}, 0, 1, ${amount})
          on conflict (account_address, asset_id, block_time, block_num, ordinal, source_id) do update set delta = b.delta + excluded.delta`;
     case 4:
     case 5:

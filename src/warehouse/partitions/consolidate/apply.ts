@@ -111,7 +111,7 @@ const consolidateWeek = async (
     throw new WarehouseError('conflict', `the week of ${start} is gone`, { remedy: 'Plan again.' });
   const week = await readWeek(pool, set, { oid: info.oid, lower: info.lower, upper: info.upper });
   return settle({ pool, week, signal, patience }, onEvent, async () => {
-    const [obstacle] = await readObstacles(pool, info);
+    const [obstacle] = await readObstacles(pool, set, info);
     if (obstacle !== undefined) throw new WarehouseError('conflict', `${info.name}: ${obstacle}`);
     await runSteps({ pool, week, signal, patience }, PHASES, steps, onEvent);
   });

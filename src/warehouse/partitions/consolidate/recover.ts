@@ -72,7 +72,7 @@ const resume = async (
   const work = { pool, week, signal, patience };
   return settle(work, onEvent, async () => {
     const size = { rows: null, heap_bytes: 0, index_bytes: 0 };
-    const steps = weekSteps(week, size, await readUnmatched(pool, week.forward.source, week.stage));
+    const steps = weekSteps(week, size, await readUnmatched(pool, week.root, week.stage));
     await runSteps(work, PHASES, steps.filter(behindCopy), onEvent);
   });
 };
