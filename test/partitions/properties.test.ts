@@ -106,7 +106,7 @@ it('a replica identity without its index is said so', async () => {
     create unique index on public.keyed (id);
     alter table public.keyed replica identity using index keyed_id_idx;
     create table public.bare (like public.keyed)`);
-  await expect(
-    database.pool.query(`select strata.hand_over('public.keyed', 'public.bare')`),
-  ).rejects.toThrow('public.bare has no unique index like the one that is the replica identity of public.keyed');
+  await expect(database.pool.query(`select strata.hand_over('public.keyed', 'public.bare')`)).rejects.toThrow(
+    'public.bare has no unique index like the one that is the replica identity of public.keyed',
+  );
 });

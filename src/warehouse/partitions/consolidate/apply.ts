@@ -1,10 +1,10 @@
 /** Carries out a plan to consolidate, week by week; a week that fails is cleaned up and the others go on. */
 import { queryUntil } from '../../../db/cancel.ts';
-import { withAdvisoryLock } from '../../../db/locks.ts';
 import { withClient, withTransaction } from '../../../db/pool.ts';
 import type { Pool } from '../../../db/query.ts';
 import { messageOf, WarehouseError } from '../../../runtime/errors.ts';
-import { maintainLock, refuseStale, type Plan, type Step } from '../plan.ts';
+import { asMaintainer, type ApplyOptions } from '../apply.ts';
+import { refuseStale, type Plan, type Step } from '../plan.ts';
 import { readWeeks } from '../weeks.ts';
 import { abandon } from './abandon.ts';
 import { atOneSnapshot } from './copy.ts';
@@ -23,11 +23,8 @@ export type ConsolidateEvent =
   | { readonly kind: 'done'; readonly set: string; readonly week: string; readonly step: string }
   | { readonly kind: 'failed'; readonly set: string; readonly week: string; readonly error: string };
 
-/** How to carry out a plan. */
-export interface ApplyOptions {
-  /** Stops, cancelling the statement at hand; what is not swapped by then is cleaned up. */
-  readonly signal?: AbortSignal;
-  readonly onEvent?: (event: ConsolidateEvent) => void;
+/** How to carry out a plan under writers: when it is stopped, what is not exchanged by then is taken away again. */
+export interface OnlineOptions<Event = ConsolidateEvent> extends Partial<ApplyOptions<Event>> {
   readonly patience?: Patience;
 }
 
@@ -68,7 +65,7 @@ export interface Work {
 export const applyConsolidate = (
   pool: Pool,
   plan: Plan,
-  options: ApplyOptions = {},
+  options: OnlineOptions = {},
 ): Promise<ConsolidateResult> =>
   asMaintainer(pool, plan.set, options.signal, async (signal) => {
     await refuseStale(pool, plan);
@@ -80,31 +77,12 @@ export const applyConsolidate = (
     return { set: plan.set, weeks };
   });
 
-/** How long to wait for another maintainer: not at all, but a lock's time-out of 0 would mean for ever. */
-const MAINTAINER_WAIT_MS = 1;
-
-/** Runs work as the only maintainer of a set; its signal aborts with the caller's, or when the lock is lost. */
-export const asMaintainer = <T>(
-  pool: Pool,
-  set: string,
-  signal: AbortSignal | undefined,
-  work: (signal: AbortSignal) => Promise<T>,
-): Promise<T> =>
-  withClient(pool, (client) =>
-    withAdvisoryLock(
-      client,
-      maintainLock(set),
-      (lost) => work(signal === undefined ? lost : AbortSignal.any([signal, lost])),
-      { waitMs: MAINTAINER_WAIT_MS },
-    ),
-  );
-
 const consolidateWeek = async (
   pool: Pool,
   set: string,
   start: string,
   steps: readonly Step[],
-  { signal, onEvent, patience }: ApplyOptions & { readonly signal: AbortSignal },
+  { signal, onEvent, patience }: OnlineOptions & { readonly signal: AbortSignal },
 ): Promise<ConsolidatedWeek> => {
   const info = (await readWeeks(pool, set)).find(({ lower }) => lower?.toISOString() === start);
   if (info === undefined || info.lower === null || info.upper === null)
@@ -125,7 +103,7 @@ export const runSteps = async (
   work: Work,
   phases: Readonly<Record<string, Run>>,
   steps: readonly Step[],
-  onEvent: ApplyOptions['onEvent'],
+  onEvent: OnlineOptions['onEvent'],
 ): Promise<void> => {
   const { week, signal } = work;
   for (const step of steps) {
@@ -139,7 +117,7 @@ export const runSteps = async (
 /** Makes of a week's work its outcome; whatever fails before the swap is cleaned up. */
 export const settle = async (
   work: Work,
-  onEvent: ApplyOptions['onEvent'],
+  onEvent: OnlineOptions['onEvent'],
   run: () => Promise<void>,
 ): Promise<ConsolidatedWeek> => {
   const { pool, week } = work;
