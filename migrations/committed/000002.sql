@@ -1,5 +1,5 @@
 --! Previous: sha1:af5ea603f2290d32931279f0b3ec6772b1d7e672
---! Hash: sha1:54069da8e5ef904bd1d57747616109bafbbf56da
+--! Hash: sha1:27e87e59a3ec1529d72cc1532367fcf4b0afc551
 
 drop function strata.unmatched_indexes(regclass, regclass);
 drop function strata.index_statements(regclass, text);
@@ -874,6 +874,17 @@ $$;
 comment on function strata.consolidation_status(text) is
   'Every week of a set: whether it is partitioned or consolidated, its partitions and size, whether it is due by the set''s consolidate_after, and what keeps it from being consolidated. row_count is as of the last ANALYZE.';
 --! EndIncluded functions/consolidation_status.sql
+--! Included views/balance_history.sql
+create or replace view strata.balance_history as
+select account_address, asset_id, "timestamp", balance, change_count, false as opening
+  from strata.account_balances
+ where "timestamp" >= (select s.opened_before from strata.balance_status s)
+union all
+select account_address, asset_id, "timestamp", balance, 0, true from strata.account_balances_opening;
+
+comment on view strata.balance_history is
+  'Every stored balance of a key in time, begun with the opening row that retention carried forward (opening = true). Weeks that a retention is about to detach are left out from the moment their opening rows are there.';
+--! EndIncluded views/balance_history.sql
 --! Included functions/grant_roles.sql
 create or replace function strata.grant_roles() returns void
 language plpgsql
