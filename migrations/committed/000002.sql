@@ -1,5 +1,8 @@
 --! Previous: sha1:af5ea603f2290d32931279f0b3ec6772b1d7e672
---! Hash: sha1:27e87e59a3ec1529d72cc1532367fcf4b0afc551
+--! Hash: sha1:d1fbc1940470c56229d973208bba29f6b2617212
+
+alter table strata.partition_sets add column keep_runs interval not null default '90 days' check (keep_runs >= interval '1 day');
+comment on column strata.partition_sets.keep_runs is 'How long maintenance_runs keeps a run; the last of each verb and outcome stays';
 
 drop function strata.unmatched_indexes(regclass, regclass);
 drop function strata.index_statements(regclass, text);
@@ -750,6 +753,31 @@ $$;
 comment on function strata.swap_consolidated(bigint) is
   'Second half of consolidating a week in one transaction: puts the copy in the place of the week, which goes to schema strata_held with its partitions. Takes ACCESS EXCLUSIVE on the parent and keeps it until the end of the transaction, so commit at once (returns ''root''). Where the parent is not to be had in 100 ms, because somebody reads or writes a long time or waits to write to this week, the copy becomes the week''s only partition instead, which locks nothing but the week (returns ''week''); flatten_weeks() makes up for the rest later.';
 --! EndIncluded functions/swap_consolidated.sql
+--! Included functions/prune_runs.sql
+create or replace function strata.prune_runs(set_name text) returns bigint
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  pruned bigint;
+begin
+  delete from strata.maintenance_runs r
+   using strata.partition_sets s
+   where s.set_name = prune_runs.set_name and r.set_name = s.set_name
+     and r.started_at < clock_timestamp() - s.keep_runs and r.outcome <> 'running'
+     and exists (select from strata.maintenance_runs later
+                  where later.set_name = r.set_name and later.verb = r.verb and later.outcome = r.outcome
+                    and later.detail ? 'narrowed' = r.detail ? 'narrowed'
+                    and (later.started_at, later.run_id) > (r.started_at, r.run_id));
+  get diagnostics pruned = row_count;
+  return pruned;
+end
+$$;
+
+comment on function strata.prune_runs(text) is
+  'Deletes the maintenance runs of a set that are older than its keep_runs, but never the last of a verb and outcome: what is due and what has failed is read from those. Every run begins with it.';
+--! EndIncluded functions/prune_runs.sql
 --! Included functions/consolidate_weeks.sql
 create or replace function strata.consolidate_weeks(set_name text, weeks regclass[])
 returns table (week_key text, status text, row_count bigint, bytes_before bigint, bytes_after bigint, saving numeric, message text)
@@ -772,6 +800,7 @@ begin
       using errcode = 'invalid_transaction_state', hint = 'An older snapshot would miss what writers commit before they are made to wait.';
   end if;
   perform strata.lock_maintenance(s.set_name);
+  perform strata.prune_runs(s.set_name);
   insert into strata.maintenance_runs (set_name, verb, asked_by, plan)
   values (s.set_name, 'consolidate', 'sql', jsonb_build_object('weeks', to_jsonb(weeks::text[]))) returning run_id into run;
 

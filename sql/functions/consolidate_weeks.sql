@@ -19,6 +19,7 @@ begin
       using errcode = 'invalid_transaction_state', hint = 'An older snapshot would miss what writers commit before they are made to wait.';
   end if;
   perform strata.lock_maintenance(s.set_name);
+  perform strata.prune_runs(s.set_name);
   insert into strata.maintenance_runs (set_name, verb, asked_by, plan)
   values (s.set_name, 'consolidate', 'sql', jsonb_build_object('weeks', to_jsonb(weeks::text[]))) returning run_id into run;
 
