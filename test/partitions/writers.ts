@@ -103,13 +103,21 @@ const changeOf = (key: Key, other: Key, viaRoot: boolean, dice: Dice): ((table: 
 
 /** The table that holds the account's rows of a week just now: a leaf, or the consolidated table. */
 const leafOf = async (client: pg.Client, week: number, account: string): Promise<string> => {
-  const { rows } = await client.query<{ leaf: string }>(
-    `select coalesce((select i.inhrelid::regclass::text from pg_inherits i join pg_class c on c.oid = i.inhrelid
-                       where i.inhparent = p.partition
-                         and satisfies_hash_partition(p.partition, 4, substring(pg_get_expr(c.relpartbound, c.oid) from 'remainder (\\d+)')::int, ${account})),
-                     p.partition::text) as leaf
-       from strata.set_partitions('balance_changes') p where p.lower_bound = '${weekAt(week).toISOString()}'`,
-  );
+  const { rows } = await client
+    .query<{ leaf: string }>(
+      // By name from the catalog's snapshot: a table dropped meanwhile would be a number as regclass.
+      `select format('%I.%I', n.nspname, coalesce(leaf.relname, week.relname)) as leaf
+       from strata.set_partitions('balance_changes') p
+       join pg_class week on week.oid = p.partition
+       join pg_namespace n on n.oid = week.relnamespace
+       left join (pg_inherits i join pg_class leaf on leaf.oid = i.inhrelid) on i.inhparent = week.oid
+        and satisfies_hash_partition(week.oid, 4, substring(pg_get_expr(leaf.relpartbound, leaf.oid) from 'remainder (\\d+)')::int, ${account})
+      where p.lower_bound = '${weekAt(week).toISOString()}' limit 1`,
+    )
+    .catch((thrown: unknown) => {
+      if (!/could not open relation/.test(String(thrown))) throw thrown;
+      return { rows: [] };
+    });
   return rows[0]?.leaf ?? 'strata.balance_changes';
 };
 
