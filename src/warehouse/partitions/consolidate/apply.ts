@@ -164,6 +164,9 @@ const inTransaction = async (pool: Pool, statements: readonly string[]): Promise
     for (const statement of statements) await client.query(statement);
   });
 
+/** Maintenance memory of a session that builds indexes: the keys of a few million rows are sorted in it, not on disk. */
+const INDEX_MEMORY = "set local maintenance_work_mem = '256MB'";
+
 /** Times to vacuum when a snapshot of somebody else keeps pages from being all-visible. */
 const FREEZE_ATTEMPTS = 3;
 
@@ -196,9 +199,13 @@ export const PHASES: Readonly<Record<Phase, Run>> = {
     await pool.query(statements.at(-1) ?? '');
   },
   index: async ({ pool, signal }, statements) => {
-    await withClient(pool, async (client) => {
-      for (const statement of statements) await queryUntil(client, statement, signal);
-    });
+    // Each commits by itself: what stands need not be built again after a crash.
+    for (const statement of statements) {
+      await withTransaction(pool, async (client) => {
+        await client.query(INDEX_MEMORY);
+        await queryUntil(client, statement, signal);
+      });
+    }
   },
   freeze,
   replay: async ({ pool, signal }, statements) => {
