@@ -1,5 +1,4 @@
 /** Which locks a consolidation takes at each step, and that its exchange neither scans nor builds. */
-import pg from 'pg';
 import { describe, expect, it } from 'vitest';
 import { createPool } from '../../src/db/pool.ts';
 import type { Plan } from '../../src/warehouse/partitions/plan.ts';
