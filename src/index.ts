@@ -66,9 +66,9 @@ export type { HealthError, StreamHealth } from './warehouse/stream-health.ts';
 export { accountBytes, accountText } from './warehouse/account.ts';
 export { assetId, assetIdText, type AssetId, type AssetKey } from './warehouse/assets.ts';
 export { applyPolicies } from './warehouse/partitions/policy.ts';
+export type { ConsolidationResult } from './warehouse/partitions/consolidate/old-weeks.ts';
 export {
   createPartitionManager,
-  type ConsolidationResult,
   type ConsolidationStatus,
   type EnsuredWeek,
   type ManagerOptions,

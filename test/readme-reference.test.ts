@@ -112,6 +112,7 @@ describe('reference', () => {
       hold: true,
       heap_order: true,
       size_alert: true,
+      keep_runs: true,
     });
     const switched = { enabled: true, cron: true } as const;
     const schedule = {

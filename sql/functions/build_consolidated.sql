@@ -12,7 +12,6 @@ declare
   stage      text;
   columns    text;
   heap_key   text;
-  storage    record;
   estimate   record;
   source     record;
   copied     record;
@@ -25,12 +24,8 @@ begin
   perform strata.lock_week(week);
   select * into estimate from strata.estimate_week_saving(set_name, week);
 
-  select c.relpersistence, t.spcname into storage
-    from pg_inherits i join pg_class c on c.oid = i.inhrelid left join pg_tablespace t on t.oid = c.reltablespace
-   where i.inhparent = week order by c.relname limit 1;
   stage := format('%I.%I', w.nspname, w.partition_name || '_consolidated');
-  execute format('create %s table %s (like %s including all excluding indexes excluding statistics excluding identity)%s',
-    case when storage.relpersistence = 'u' then 'unlogged' else '' end, stage, week, ' tablespace ' || quote_ident(storage.spcname));
+  perform strata.create_stage(week, stage);
   if not exists (select from pg_constraint c where c.conrelid = stage::regclass and c.conname = w.partition_name || '_bounds') then
     -- With a CHECK that equals its bounds the table is attached without a scan.
     execute format('alter table %1$s add constraint week_bounds check (%2$I >= %3$L and %2$I < %4$L)', stage, s.time_column, w.lower_bound, w.upper_bound);
@@ -42,19 +37,12 @@ begin
     from pg_index i, generate_series(1, i.indnkeyatts) k where i.indrelid = week and i.indisprimary;
   heap_key := coalesce(heap_key, format('%I, %I', s.hash_column, s.time_column));
   if s.heap_order = 'time' then
-    heap_key := format('%I, %s', s.time_column, heap_key);
+    -- In slices: strict time order would scatter an account over as many pages as it has rows.
+    heap_key := format('date_bin(interval ''10 hours'', %I, %L::timestamptz), %s', s.time_column, w.lower_bound, heap_key);
   end if;
   execute format('insert into %1$s (%2$s) select %2$s from %3$s order by %4$s', stage, columns, week, heap_key);
 
-  for definition in
-    -- Constraints, not bare indexes: ATTACH adopts them instead of building its own while everybody waits.
-    select coalesce('alter table ' || stage || ' add ' || pg_get_constraintdef(con.oid), strata.index_definition(i.indexrelid, stage::regclass))
-      from pg_index i
-      left join pg_constraint con on con.conindid = i.indexrelid and con.conrelid = i.indrelid and con.contype in ('p', 'u', 'x')
-     where i.indrelid = s.parent order by i.indisprimary desc, i.indexrelid
-  loop
-    execute definition;
-  end loop;
+  perform strata.build_indexes_like(s.parent, stage::regclass, packed => true);
   for definition in
     select pg_get_constraintdef(c.oid) from pg_constraint c where c.conrelid = s.parent and c.contype = 'f' and c.conparentid = 0
   loop
@@ -67,8 +55,7 @@ begin
     raise exception '% has % rows with hash %, its copy % with hash %', week, source.row_count, source.hash, copied.row_count, copied.hash
       using errcode = 'data_corrupted', hint = 'Nothing was changed. Look for a trigger or a rule that alters rows on their way.';
   end if;
-  perform strata.copy_leaf_properties(week, stage::regclass);
-  perform strata.copy_table_properties(week, stage::regclass);
+  perform strata.copy_properties(week, stage::regclass);
   execute format('analyze %s', stage);
 
   insert into strata.consolidations (set_name, lower_bound, upper_bound, way, step, week, week_name, stage, stage_name, heap_order,

@@ -19,13 +19,14 @@ begin
       using errcode = 'invalid_transaction_state', hint = 'An older snapshot would miss what writers commit before they are made to wait.';
   end if;
   perform strata.lock_maintenance(s.set_name);
+  perform strata.prune_runs(s.set_name);
   insert into strata.maintenance_runs (set_name, verb, asked_by, plan)
   values (s.set_name, 'consolidate', 'sql', jsonb_build_object('weeks', to_jsonb(weeks::text[]))) returning run_id into run;
 
   -- All that is slow comes first: the parent, once locked for a swap, stays locked until the transaction ends.
   foreach week in array weeks loop
     declare
-      refusal text := strata.consolidation_refusal(s.set_name, week);
+      refusal text := (select o.obstacle || '. ' || o.remedy from strata.consolidation_obstacles(s.set_name, week) o where o.concerns = 'week' limit 1);
     begin
       if refusal is not null then
         raise exception '%', refusal using errcode = 'object_not_in_prerequisite_state';

@@ -15,7 +15,7 @@ begin
     select coalesce(strata.week_key(w.lower_bound), w.partition_name), w.lower_bound, w.upper_bound, strata.partition_type(w.kind), greatest(w.leaves, 1),
            w.row_estimate, pg_size_pretty(w.total_bytes), w.total_bytes,
            w.kind in ('hash', 'list') and coalesce(w.upper_bound <= now() - s.consolidate_after, false),
-           case when w.kind <> 'consolidated' then strata.consolidation_refusal(s.set_name, w.partition) end
+           case when w.kind <> 'consolidated' then (select o.obstacle || '. ' || o.remedy from strata.consolidation_obstacles(s.set_name, w.partition) o where o.concerns = 'week' limit 1) end
       from strata.week_info(s.set_name) w
      order by w.lower_bound nulls last;
 end

@@ -61,8 +61,15 @@ begin
     select 7, format('alter table %s set (%s)', target, string_agg(format('%I = %L', option_name, option_value), ', '))
       from (select o.option_name, o.option_value
               from pg_class c cross join lateral pg_options_to_table(c.reloptions) o
-             where c.oid = any (leaves) and o.option_name not in ('fillfactor', 'autovacuum_enabled')
+             where c.oid = any (leaves) and o.option_name <> 'fillfactor'
                and (select t.relkind from pg_class t where t.oid = target) = 'r'
+             group by 1, 2 having count(*) = cardinality(leaves)) agreed
+    having count(*) > 0
+    union all
+    select 7, format('alter table %s set (%s)', target, string_agg(format('toast.%I = %L', option_name, option_value), ', '))
+      from (select o.option_name, o.option_value
+              from pg_class c join pg_class x on x.oid = c.reltoastrelid cross join lateral pg_options_to_table(x.reloptions) o
+             where c.oid = any (leaves) and (select t.reltoastrelid from pg_class t where t.oid = target) <> 0
              group by 1, 2 having count(*) = cardinality(leaves)) agreed
     having count(*) > 0
     union all
@@ -78,6 +85,24 @@ begin
              where (l.attrelid = source or l.attrelid = any (leaves)) and not l.attisdropped
              order by l.attname, o.option_name, l.attrelid <> source) options
      group by attname
+    union all
+    select 10, format('comment on column %s.%I is %L', target, a.attname, col_description(source, a.attnum))
+      from pg_attribute a
+     where a.attrelid = source and a.attnum > 0 and not a.attisdropped and col_description(source, a.attnum) is not null
+    union all
+    select 10 + part, case part
+             when 1 then format('create statistics %s%s on %s from %s', name, ' (' || kinds || ')', columns, target)
+             else format('alter statistics %s set statistics %s', name, stattarget) end
+      from (select pg_get_statisticsobjdef_columns(e.oid) as columns, (to_jsonb(e) ->> 'stxstattarget')::int as stattarget,
+                   format('%I.%I', n.nspname, left(c.relname, 52) || '_stat_' || row_number() over (order by e.oid)) as name,
+                   (select string_agg(case k when 'd' then 'ndistinct' when 'f' then 'dependencies' else 'mcv' end, ', ')
+                      from unnest(e.stxkind) k where k in ('d', 'f', 'm')) as kinds
+              from pg_statistic_ext e cross join pg_class c join pg_namespace n on n.oid = c.relnamespace
+             where e.stxrelid = source and c.oid = target
+               and not exists (select from pg_statistic_ext o where o.stxrelid = target and o.stxkind = e.stxkind
+                                  and pg_get_statisticsobjdef_columns(o.oid) = pg_get_statisticsobjdef_columns(e.oid))) extended
+      cross join generate_series(1, 2) part
+     where part = 1 or stattarget >= 0
     ) s(place, statement) order by s.place
   loop
     execute command;
@@ -86,4 +111,4 @@ end
 $$;
 
 comment on function strata.copy_properties(regclass, regclass) is
-  'Gives target what CREATE TABLE LIKE leaves out: owner, grants of table and columns, row level security and its policies, comment, storage parameters (not fillfactor), statistics targets and options of columns. Where source is partitioned, what its partitions agree on counts too.';
+  'Gives target what columns and checks alone do not bring: owner, grants of table and columns, row level security and its policies, comments, storage parameters (not fillfactor: a settled week needs no room for updates), statistics targets and options of columns, extended statistics. Where source is partitioned, what its partitions agree on counts too. What must act on one of the two only is for hand_over().';

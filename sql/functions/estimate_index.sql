@@ -10,7 +10,6 @@ declare
   measured   record;
   copies     float8;
   tuple      float8;
-  fill       float8;
   leaf_pages float8;
 begin
   select x.*, a.amname, c.reloptions into strict i
@@ -50,11 +49,10 @@ begin
     copies := least(copies, (page / 10 - measured.bytes) / 6);
     tuple := (tuple + 6 * copies) / copies;
   end if;
-  fill := coalesce((select substr(o, 12)::float8 / 100 from unnest(i.reloptions) o where o like 'fillfactor=%'), 0.9);
-  leaf_pages := ceil(measured.rows / floor((page - 40 - page * (1 - fill)) / tuple));
+  leaf_pages := ceil(measured.rows / floor((page - 40) / tuple));
   return page * (1 + leaf_pages + case when leaf_pages > 1 then ceil(leaf_pages * (measured.bytes + 12) / (0.7 * page)) else 0 end);
 end
 $$;
 
 comment on function strata.estimate_index(regclass, regclass, text) is
-  'Bytes of an index of the parent when it is built anew over the rows of a week, of which sample is a sample: entries of their true width, to the fillfactor, duplicates folded together as a b-tree does.';
+  'Bytes of an index of the parent when it is built anew over the rows of a week, of which sample is a sample: entries of their true width, pages full, duplicates folded together as a b-tree does.';

@@ -31,7 +31,7 @@ begin
     strata.verify_state(int), strata.verify_sums(), strata.verify_snapshots(int), strata.verify_ledger(),
     strata.week_key(timestamptz), strata.week_info(text), strata.partition_type(text), strata.require_set(text),
     strata.partition_info(text), strata.partition_distribution(text), strata.find_missing_weeks(text),
-    strata.explain_query(text, timestamptz, timestamptz, text), strata.consolidation_refusal(text, regclass),
+    strata.explain_query(text, timestamptz, timestamptz, text), strata.consolidation_obstacles(text, regclass),
     strata.consolidation_status(text), strata.consolidation_report(text),
     strata.get_account_balance_partition_info(), strata.check_partition_distribution(), strata.find_missing_partitions(),
     strata.explain_account_balance_query(timestamptz, timestamptz, text), strata.get_partition_consolidation_status(),

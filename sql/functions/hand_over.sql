@@ -6,8 +6,24 @@ declare
   leaves  oid[] := coalesce((select array_agg(i.inhrelid) from pg_inherits i where i.inhparent = source), array[source::oid]);
   givers  oid[] := leaves || source::oid;
   whole   text  := (select format('%I.%I', n.nspname, c.relname) from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = source);
+  identity record;
   command text;
 begin
+  select c.oid::regclass as name, c.relreplident, (
+           select tc.relname
+             from pg_index si
+             join pg_index ti on ti.indrelid = target and ti.indisunique and ti.indimmediate
+              and (select array_agg(a.attname order by a.attnum) from pg_attribute a where a.attrelid = ti.indexrelid)
+                = (select array_agg(a.attname order by a.attnum) from pg_attribute a where a.attrelid = si.indexrelid)
+             join pg_class tc on tc.oid = ti.indexrelid
+            where si.indrelid = c.oid and si.indisreplident
+            limit 1) as twin into identity
+    from pg_class c where c.oid = any (givers)
+   order by c.relreplident = 'd', c.oid <> source limit 1;
+  if identity.relreplident = 'i' and identity.twin is null then
+    raise exception '% has no unique index like the one that is the replica identity of %', target, identity.name
+      using errcode = 'undefined_object', hint = 'Create that index on the parent table, or choose another replica identity.';
+  end if;
   for command in
     select s.statement from (
     select 1 as place, overlay(t.definition placing ' ON ' || target || ' '
@@ -47,20 +63,9 @@ begin
              case identity.relreplident
                when 'f' then 'full'
                when 'n' then 'nothing'
-               when 'i' then 'using index ' || quote_ident(identity.index_name)
+               when 'i' then 'using index ' || quote_ident(identity.twin)
                else 'default'
              end)
-      from (select c.relreplident,
-                   (select tc.relname
-                      from pg_index si
-                      join pg_index ti on ti.indrelid = target and ti.indisunique and ti.indimmediate
-                       and (select array_agg(a.attname order by a.attnum) from pg_attribute a where a.attrelid = ti.indexrelid)
-                         = (select array_agg(a.attname order by a.attnum) from pg_attribute a where a.attrelid = si.indexrelid)
-                      join pg_class tc on tc.oid = ti.indexrelid
-                     where si.indrelid = c.oid and si.indisreplident
-                     limit 1) as index_name
-              from pg_class c where c.oid = any (givers)
-             order by c.relreplident = 'd', c.oid <> source limit 1) identity
     ) s(place, statement) order by s.place
   loop
     execute command;

@@ -1,15 +1,15 @@
-create or replace function strata.index_statements(source regclass, target text)
+create or replace function strata.index_statements(source regclass, target text, packed boolean default true)
 returns table (statement text, definition text)
 language sql stable
 set search_path = pg_catalog, strata, pg_temp
 begin atomic
   select case
-           when k.oid is not null then format('alter table %s add %s with (fillfactor = 100)%s', target,
-             left(k.definition, length(k.definition) - length(k.tail)), k.tail)
+           when k.oid is not null then format('alter table %s add %s%s%s', target,
+             left(k.definition, length(k.definition) - length(k.tail)), case when packed then ' with (fillfactor = 100)' else p.options end, k.tail)
            else format('create %sindex on %s using %s%s%s', case when i.indisunique then 'unique ' else '' end, target, p.core,
-             case a.amname
-               when 'btree' then ' with (fillfactor = 100)'
-               when 'brin' then ' with (pages_per_range = 16, autosummarize = on)'
+             case
+               when packed and a.amname = 'btree' then ' with (fillfactor = 100)'
+               when packed and a.amname = 'brin' then ' with (pages_per_range = 16, autosummarize = on)'
                else p.options end,
              p.condition)
          end,
@@ -42,5 +42,5 @@ begin atomic
    order by i.indisprimary desc, c.relname;
 end;
 
-comment on function strata.index_statements(regclass, text) is
-  'The statements that give target every index of source, as a table that is no longer written much wants them: b-trees packed, BRIN fine-grained. Keys come as constraints, because ATTACH adopts no plain index for one. definition is the same for two indexes that ATTACH takes for each other, but for the names of their tables.';
+comment on function strata.index_statements(regclass, text, boolean) is
+  'The statements that give target every index of source; packed: as a table that is no longer written much wants them, b-trees full and BRIN fine-grained. Keys come as constraints, because ATTACH adopts no plain index for one. definition is the same for two indexes that ATTACH takes for each other, but for the names of their tables.';

@@ -13,7 +13,7 @@ begin
   perform strata.require_months(old_weeks.months);
   return query
     select w.partition, coalesce(strata.week_key(w.lower_bound), w.partition_name), w.lower_bound, w.upper_bound, w.kind, w.leaves, w.row_estimate,
-           w.total_bytes, strata.consolidation_refusal(old_weeks.set_name, w.partition)
+           w.total_bytes, (select o.obstacle || '. ' || o.remedy from strata.consolidation_obstacles(old_weeks.set_name, w.partition) o where o.concerns = 'week' limit 1)
       from strata.week_info(old_weeks.set_name) w
      where w.kind <> 'consolidated'
        and (w.upper_bound is null or w.upper_bound <= least(now(), now() - make_interval(months => old_weeks.months)))

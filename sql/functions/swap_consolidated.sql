@@ -20,6 +20,7 @@ begin
     end if;
     perform pg_advisory_xact_lock(strata.advisory_key('gate ' || s.set_name));
     execute format('lock table only %s in access exclusive mode', s.parent);
+    perform strata.hand_over(c.week, c.stage);
     execute format('alter table %s detach partition %s', s.parent, c.week::regclass);
     perform strata.hold_tables(c.week);
     execute format('alter table %s attach partition %s for values from (%L) to (%L)', s.parent, c.stage::regclass, c.lower_bound, c.upper_bound);

@@ -26,6 +26,7 @@ begin
     execute format('alter table %s add constraint whole_week check (satisfies_hash_partition(%s::oid, 1, 0, %I))', c.stage::regclass, c.week, s.hash_column);
   end if;
   execute format('lock table only %s in access exclusive mode', c.week::regclass);
+  perform strata.hand_over(c.week, c.stage);
   execute format('create table %s (like %s including all excluding identity) partition by %s', held, c.week::regclass, pg_get_partkeydef(c.week));
   for leaf in
     select i.inhrelid::regclass as name, pg_get_expr(l.relpartbound, l.oid) as bound
@@ -36,7 +37,7 @@ begin
     execute format('alter table %s set schema strata_held', leaf.name);
     execute format('alter table %s attach partition %s %s', held, leaf.name, leaf.bound);
   end loop;
-  perform strata.copy_table_properties(c.week, held::regclass);
+  perform strata.copy_properties(c.week, held::regclass);
   execute format('alter table %s attach partition %s %s', c.week::regclass, c.stage::regclass,
     case when listed then 'default' else 'for values with (modulus 1, remainder 0)' end);
   if not listed then

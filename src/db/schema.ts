@@ -289,6 +289,8 @@ export interface PartitionSets {
   /** Weeks before this were dropped by retention: they are not made again, and rows of that time are quarantined */
   retained_from: Generated<Column<Date, Date | string>>;
   created_at: Generated<Column<Date, Date | string>>;
+  /** How long maintenance_runs keeps a run; the last of each verb and outcome stays */
+  keep_runs: Generated<string>;
 }
 
 export interface Quarantine {

@@ -196,6 +196,7 @@ const policy = z.strictObject({
   hold: interval.optional(),
   heap_order: z.enum(['time', 'key']).optional(),
   size_alert: z.int().min(1).optional(),
+  keep_runs: interval.optional(),
 });
 
 const cron = z

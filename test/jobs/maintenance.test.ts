@@ -51,6 +51,33 @@ describe('runMaintenance', () => {
     expect(journal[0]!.detail).toMatchObject({ result: runs[0]!.result });
   });
 
+  it('begins with forgetting runs older than keep_runs, but none that is the last of its kind', async () => {
+    const { pool } = database;
+    await pool.query(
+      `update strata.partition_sets set keep_runs = '30 days' where set_name = 'balance_changes'`,
+    );
+    // Days before now, verb, outcome; "old" are those that may go.
+    await pool.query(`
+      insert into strata.maintenance_runs (set_name, verb, outcome, detail, host, started_at)
+      select set_name, verb, outcome, detail::jsonb, host, now() - interval '1 day' * age
+        from unnest(array['balance_changes', 'account_balances']) set_name
+       cross join (values (90.1, 'ensure', 'done', '{}', 'old'), (31, 'ensure', 'done', '{}', 'newer'), (29, 'ensure', 'done', '{}', 'new'),
+                          (400, 'ensure', 'done', '{"narrowed": true}', 'last narrowed'), (400, 'ensure', 'failed', '{}', 'last failed'),
+                          (500, 'ensure', 'failed', '{}', 'old'), (300, 'retain', 'done', '{}', 'last'), (300, 'retain', 'running', '{}', 'running')) r (age, verb, outcome, detail, host)`);
+    await runMaintenance({
+      pool,
+      verb: 'ensure',
+      now: NOW,
+      signal: never,
+      sets: ['balance_changes', 'account_balances'],
+    });
+    const { rows } = await pool.query<{ kept: string[] }>(
+      `select array_agg(host order by host) as kept from strata.maintenance_runs where started_at < now() - interval '1 day' group by set_name order by set_name`,
+    );
+    const kept = ['last', 'last failed', 'last narrowed', 'new', 'newer', 'running'];
+    expect(rows.map((row) => row.kept)).toEqual([kept, kept.filter((host) => host !== 'newer')]);
+  });
+
   it('says nothing where there is nothing to do', async () => {
     const again = await runMaintenance({ pool: database.pool, verb: 'ensure', now: NOW, signal: never });
     expect(again.map(({ outcome }) => outcome)).toEqual(['nothing', 'nothing', 'nothing']);

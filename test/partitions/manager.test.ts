@@ -64,6 +64,38 @@ describe('createPartitionManager', () => {
     ).toEqual(KEYS.slice(0, 3).map((key) => `${key} CONSOLIDATED 1`));
   });
 
+  it('consolidates under writers, by as few as four connections, and says of each week what became of it', async () => {
+    await fillWeeks(pool, KEYS.slice(0, 3), 200);
+    await pool.query(`
+      create table strata.account_balances_2026_01_11_consolidated ();
+      create table strata.part_of_one partition of strata.account_balances for values from ('2026-02-02') to ('2026-02-03')`);
+    const rows = await digest(pool, 'strata.account_balances');
+    const few = createPool(pool.options.connectionString ?? '', { max: 4 });
+    const manager = createPartitionManager(few);
+    const answers = await manager.consolidateOldPartitions(0, false);
+    await few.end();
+    expect(answers.map(({ week_key, status, message }) => `${week_key} ${status} ${message}`)).toEqual([
+      expect.stringMatching(
+        /^2026_01_04 CONSOLIDATED \d+ rows in .*_2026_01_04_consolidated; the old week is held/,
+      ),
+      expect.stringMatching(/^2026_01_11 FAILED there is a \S+ already\. Rename or drop it/),
+      expect.stringMatching(/^2026_01_18 CONSOLIDATED/),
+      expect.stringMatching(/^2026_02_01 SKIPPED it is not one whole week/),
+    ]);
+    expect(await digest(pool, 'strata.account_balances')).toBe(rows);
+    const { rows: journal } = await pool.query(
+      `select (select array_agg(distinct way || ' ' || step) from strata.consolidations) as ways, asked_by, outcome, error from strata.maintenance_runs`,
+    );
+    expect(journal).toEqual([
+      {
+        ways: ['online swapped'],
+        asked_by: 'library',
+        outcome: 'failed',
+        error: expect.stringMatching(/^2026_01_11: there is/),
+      },
+    ]);
+  });
+
   it('cuts new weeks by the number of hash partitions that is given', async () => {
     const manager = createPartitionManager(pool);
     await manager.createWeeklyPartitions(day('2026-01-04'), day('2026-01-11'), 2);
@@ -104,8 +136,8 @@ describe('createPartitionManager', () => {
     await client.query(`select pg_advisory_lock(strata.advisory_key('maintain account_balances'))`);
     await expect(createPartitionManager(pool).consolidateOldPartitions(3, false)).rejects.toMatchObject({
       kind: 'conflict',
-      message: expect.stringMatching(/is being maintained by pgstrata \(pid \d+\)/),
-      detail: { remedy: expect.stringMatching(/Wait for it/) },
+      message: expect.stringMatching(/is being maintained already: .* pgstrata \(pid \d+\)/),
+      detail: { remedy: expect.stringMatching(/Wait for that maintenance/) },
     });
     client.release(true);
     await expect(

@@ -21,7 +21,7 @@ const properties = async (pool: Pool, table: string): Promise<Record<string, unk
             (select array_agg(concat_ws('|', p.polname, p.polcmd, p.polpermissive, pg_get_expr(p.polqual, c.oid), pg_get_expr(p.polwithcheck, c.oid),
                                         (select string_agg(coalesce(r.rolname, 'public'), ',') from unnest(p.polroles) o left join pg_roles r on r.oid = o)) order by p.polname)
                from pg_policy p where p.polrelid = c.oid) as policies,
-            (select array_agg(pg_get_statisticsobjdef_columns(s.oid) || s.stxkind::text order by s.oid) from pg_statistic_ext s where s.stxrelid = c.oid) as statistics,
+            (select array_agg(array(select unnest(string_to_array(pg_get_statisticsobjdef_columns(s.oid), ', ')) order by 1)::text || s.stxkind::text order by s.oid) from pg_statistic_ext s where s.stxrelid = c.oid) as statistics,
             (select array_agg(concat_ws(' ', t.tgname, t.tgenabled, t.tgtype) order by t.tgname) from pg_trigger t where t.tgrelid = c.oid and not t.tgisinternal) as triggers,
             (select array_agg(p.pubname || ' ' || coalesce(pg_get_expr(m.prqual, c.oid), '') order by p.pubname) from pg_publication_rel m join pg_publication p on p.oid = m.prpubid where m.prrelid = c.oid) as publications
        from pg_class c where c.oid = $1::regclass`,
@@ -88,8 +88,9 @@ it('an owner other than the caller stays the owner', async () => {
   await admin.query('alter table public.mine owner to strata_maintainer');
   await admin.query('grant select on public.mine to public');
   await admin.query('alter table public.mine replica identity using index mine_pkey');
-  await admin.query(`select strata.copy_table_properties('public.mine', 'public.copy')`);
-  await admin.query(`select strata.copy_table_properties('public.mine', 'public.copy')`); // twice is once
+  await admin.query(`select strata.copy_properties('public.mine', 'public.copy')`);
+  await admin.query(`select strata.copy_properties('public.mine', 'public.copy')`); // twice is once
+  await admin.query(`select strata.hand_over('public.mine', 'public.copy')`);
   const { rows } = await admin.query(
     `select c.relowner::regrole::text as owner, has_table_privilege('public', c.oid, 'select') as readable, c.relreplident,
             (select i.indisreplident from pg_index i where i.indrelid = c.oid) as by_index from pg_class c where c.oid = 'public.copy'::regclass`,
@@ -105,7 +106,7 @@ it('a replica identity without its index is said so', async () => {
     create unique index on public.keyed (id);
     alter table public.keyed replica identity using index keyed_id_idx;
     create table public.bare (like public.keyed)`);
-  await expect(
-    database.pool.query(`select strata.copy_table_properties('public.keyed', 'public.bare')`),
-  ).rejects.toThrow('public.bare has no unique index on (id), which is the replica identity of public.keyed');
+  await expect(database.pool.query(`select strata.hand_over('public.keyed', 'public.bare')`)).rejects.toThrow(
+    'public.bare has no unique index like the one that is the replica identity of public.keyed',
+  );
 });

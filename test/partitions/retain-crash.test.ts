@@ -57,6 +57,13 @@ const expectWhole = async (pool: Pool, player: Player): Promise<void> => {
   expect(await verified(pool)).toMatchObject({ differences: 0, first: [] });
 };
 
+/** All that the history shows, as one value. */
+const historyOf = (pool: Pool): Promise<string> =>
+  valueOf(
+    pool,
+    `select count(*) || ' ' || coalesce(sum(hashtextextended(h::text, 0)), 0) from strata.balance_history h`,
+  );
+
 const open = async (pool: Pool, stream: string): Promise<Player> => {
   const player = openStream(pool, stream, { check: () => Promise.resolve() });
   await retainTwoWeeks(pool, ...SETS);
@@ -85,6 +92,7 @@ describe('a client that dies', () => {
     async (set) => {
       const { pool } = database;
       const player = await open(pool, `client_${set}`);
+      const whole = await historyOf(pool);
       const statements = { retain: 0, undo: 0 };
       for (const kind of ['retain', 'undo'] as const) {
         const stride = strideOf(set);
@@ -98,8 +106,11 @@ describe('a client that dies', () => {
             await expectRetained(pool, player, 2n * WEEK);
             return true;
           });
+          const shown = await historyOf(pool);
           await insist('the retention to be finished', () => retain(pool, set, 2));
           await expectNothingLeft(pool);
+          // Never old rows beside the opening rows that stand for them.
+          expect([whole, await historyOf(pool)]).toContain(shown);
           await expectRetained(pool, player, 2n * WEEK);
           await insist('the undo', () => undo(pool, set));
           await expectWhole(pool, player);

@@ -77,7 +77,7 @@ const keyIn = (week: number, dice: Dice): Key => {
 const where = ({ account, asset, time, slot }: Key): string =>
   `b.account_address = ${account} and b.asset_id = ${asset} and b.block_time = ${time} and b.block_num = ${slot} and b.ordinal = 0 and b.source_id = 1`;
 
-/** One change, as SQL on any table that can hold it. */
+/** One change, as SQL on any table that can hold it; with its columns, which a consolidated table has in another order. */
 const changeOf = (key: Key, other: Key, viaRoot: boolean, dice: Dice): ((table: string) => string) => {
   const amount = dice(1000) - 500;
   switch (dice(viaRoot ? 10 : 9)) {
@@ -86,7 +86,7 @@ const changeOf = (key: Key, other: Key, viaRoot: boolean, dice: Dice): ((table: 
     case 2:
     case 3:
       return (table) =>
-        `insert into ${table} as b values (${key.account}, ${key.asset}, ${key.time}, ${key.slot}, 0, 1, ${amount})
+        `insert into ${table} as b (account_address, asset_id, block_time, block_num, ordinal, source_id, delta) values (${key.account}, ${key.asset}, ${key.time}, ${key.slot}, 0, 1, ${amount})
          on conflict (account_address, asset_id, block_time, block_num, ordinal, source_id) do update set delta = b.delta + excluded.delta`;
     case 4:
     case 5:
@@ -103,13 +103,21 @@ const changeOf = (key: Key, other: Key, viaRoot: boolean, dice: Dice): ((table: 
 
 /** The table that holds the account's rows of a week just now: a leaf, or the consolidated table. */
 const leafOf = async (client: pg.Client, week: number, account: string): Promise<string> => {
-  const { rows } = await client.query<{ leaf: string }>(
-    `select coalesce((select i.inhrelid::regclass::text from pg_inherits i join pg_class c on c.oid = i.inhrelid
-                       where i.inhparent = p.partition
-                         and satisfies_hash_partition(p.partition, 4, substring(pg_get_expr(c.relpartbound, c.oid) from 'remainder (\\d+)')::int, ${account})),
-                     p.partition::text) as leaf
-       from strata.set_partitions('balance_changes') p where p.lower_bound = '${weekAt(week).toISOString()}'`,
-  );
+  const { rows } = await client
+    .query<{ leaf: string }>(
+      // By name from the catalog's snapshot: a table dropped meanwhile would be a number as regclass.
+      `select format('%I.%I', n.nspname, coalesce(leaf.relname, week.relname)) as leaf
+       from strata.set_partitions('balance_changes') p
+       join pg_class week on week.oid = p.partition
+       join pg_namespace n on n.oid = week.relnamespace
+       left join (pg_inherits i join pg_class leaf on leaf.oid = i.inhrelid) on i.inhparent = week.oid
+        and satisfies_hash_partition(week.oid, 4, substring(pg_get_expr(leaf.relpartbound, leaf.oid) from 'remainder (\\d+)')::int, ${account})
+      where p.lower_bound = '${weekAt(week).toISOString()}' limit 1`,
+    )
+    .catch((thrown: unknown) => {
+      if (!/could not open relation/.test(String(thrown))) throw thrown;
+      return { rows: [] };
+    });
   return rows[0]?.leaf ?? 'strata.balance_changes';
 };
 

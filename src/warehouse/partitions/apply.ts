@@ -15,10 +15,10 @@ export interface StepEvent {
 }
 
 /** How a plan is carried out. */
-export interface ApplyOptions {
+export interface ApplyOptions<Event = StepEvent> {
   /** Stops before the next step, or in the middle of one that can be taken back. */
   readonly signal: AbortSignal;
-  readonly onEvent: (event: StepEvent) => void;
+  readonly onEvent: (event: Event) => void;
 }
 
 /** Enough for a lock that is free; a maintainer never queues behind another. */
@@ -33,8 +33,8 @@ const MAINTAIN_WAIT_MS = 1;
 export const asMaintainer = <T>(
   pool: Pool,
   set: string,
-  signal: AbortSignal,
-  work: (client: Client, signal: AbortSignal) => Promise<T>,
+  signal: AbortSignal | undefined,
+  work: (signal: AbortSignal, client: Client) => Promise<T>,
 ): Promise<T> =>
   withClient(pool, async (client) => {
     let begun = false;
@@ -44,7 +44,7 @@ export const asMaintainer = <T>(
         maintainLock(set),
         (lost) => {
           begun = true;
-          return work(client, AbortSignal.any([signal, lost]));
+          return work(signal === undefined ? lost : AbortSignal.any([signal, lost]), client);
         },
         { waitMs: MAINTAIN_WAIT_MS },
       );

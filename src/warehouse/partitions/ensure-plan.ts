@@ -73,7 +73,7 @@ export const planEnsure = async (pool: Pool, set: string, options: EnsureOptions
  *   between two weeks: those made stay
  */
 export const applyEnsure = (pool: Pool, plan: Plan, options: ApplyOptions): Promise<Ensured> =>
-  asMaintainer(pool, plan.set, options.signal, async (client, signal) => {
+  asMaintainer(pool, plan.set, options.signal, async (signal, client) => {
     await refuseStale(client, plan);
     const created: string[] = [];
     await eachStep(plan.steps, { ...options, signal }, async (step) => {

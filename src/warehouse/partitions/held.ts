@@ -119,7 +119,7 @@ export interface Dropped {
  * @throws WarehouseError `conflict` when another maintainer is at work, the plan is out of date, or somebody uses a table
  */
 export const applyDrop = (pool: Pool, plan: Plan, options: ApplyOptions): Promise<Dropped> =>
-  asMaintainer(pool, plan.set, options.signal, async (client, signal) => {
+  asMaintainer(pool, plan.set, options.signal, async (signal, client) => {
     await refuseStale(client, plan);
     const tables: string[] = [];
     let bytes = 0;

@@ -4,6 +4,7 @@ import { on, type Pool } from '../../db/query.ts';
 import { WarehouseError } from '../../runtime/errors.ts';
 import type { ActivityGroup } from './activity-groups.ts';
 import type { ApplyOptions } from './apply.ts';
+import { consolidateOldWeeks, previewOldWeeks, type ConsolidationResult } from './consolidate/old-weeks.ts';
 import { applyOptimize, planOptimize } from './optimize.ts';
 import { unknownSet } from './plan.ts';
 import { applyRetain } from './retain/apply.ts';
@@ -50,18 +51,6 @@ export interface ConsolidationStatus {
   readonly advice: string | null;
 }
 
-/** What became of a week, or would. */
-export interface ConsolidationResult {
-  readonly week_key: string;
-  readonly status: 'CONSOLIDATED' | 'FAILED' | 'SKIPPED' | 'DRY RUN' | 'REFUSED';
-  readonly row_count: number | null;
-  readonly bytes_before: number | null;
-  readonly bytes_after: number | null;
-  /** Share of `bytes_before` that was saved, or by the estimate would be, 0 to 1; as text, exact. */
-  readonly saving: string | null;
-  readonly message: string;
-}
-
 /** Which set. */
 export interface ManagerOptions {
   /** `account_balances`. */
@@ -90,7 +79,8 @@ export interface PartitionManager {
   /** Every week and whether it is consolidated or due. */
   getConsolidationStatus(): Promise<readonly ConsolidationStatus[]>;
   /**
-   * Consolidates the weeks that ended at least `months` ago; one that fails is reported as FAILED and the others go on.
+   * Consolidates the weeks that ended at least `months` ago while they are written to, as `pgstrata maintain consolidate`
+   * does; one that fails is reported as FAILED and the others go on. Needs a pool of at least four connections.
    *
    * @param dryRun say what would be done, and do nothing
    * @throws WarehouseError `conflict` when another session maintains the set
@@ -136,15 +126,8 @@ export const createPartitionManager = (
     getConsolidationStatus: async () =>
       (await sql<ConsolidationStatus>`select * from strata.consolidation_status(${set})`.execute(on(pool)))
         .rows,
-    consolidateOldPartitions: async (months = 3, dryRun = true) => {
-      const { rows } = await sql<ConsolidationResult>`
-        select * from strata.consolidate_old_weeks(${set}, ${months}, ${dryRun})`
-        .execute(on(pool))
-        .catch((thrown: unknown) => {
-          throw asConflict(thrown);
-        });
-      return rows;
-    },
+    consolidateOldPartitions: (months = 3, dryRun = true) =>
+      (dryRun ? previewOldWeeks : consolidateOldWeeks)(pool, set, months),
     dropOldPartitions: async (cutoff) => {
       const plan = await planRetain(pool, set, { now: new Date(), cutoff });
       const { weeks } = await applyRetain(pool, plan, UNWATCHED);
@@ -192,16 +175,6 @@ const cutBy = async (pool: Pool, set: string, cut: number | readonly ActivityGro
 /** SQLSTATEs of check_groups() and of a modulus out of range. */
 const INVALID_PARAMETER = '22023';
 const CHECK_VIOLATION = '23514';
-
-/** SQLSTATE lock_not_available: of lock_maintenance(), whose message names the other maintainer. */
-const LOCKED = '55P03';
-
-const asConflict = (thrown: unknown): unknown => {
-  const { code, message = '', hint } = thrown as { code?: string; message?: string; hint?: string };
-  return code === LOCKED
-    ? new WarehouseError('conflict', message, hint === undefined ? {} : { remedy: hint }, thrown)
-    : thrown;
-};
 
 /** Maintenance that nobody stops or watches. */
 const UNWATCHED: ApplyOptions = { signal: new AbortController().signal, onEvent: () => undefined };

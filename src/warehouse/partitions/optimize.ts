@@ -146,7 +146,7 @@ const VACUUM_PAUSE_MS = 500;
  * @throws WarehouseError `conflict` when another maintainer is at work or the plan is out of date, `cancelled` when stopped
  */
 export const applyOptimize = (pool: Pool, plan: Plan, options: ApplyOptions): Promise<Optimized> =>
-  asMaintainer(pool, plan.set, options.signal, async (client, signal) => {
+  asMaintainer(pool, plan.set, options.signal, async (signal, client) => {
     await refuseStale(client, plan);
     const weeks: OptimizedWeek[] = [];
     let analyzed = false;

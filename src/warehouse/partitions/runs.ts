@@ -27,8 +27,12 @@ export interface RunEnd {
   readonly detail: object;
 }
 
-/** Opens a run on the connection that stays open as long as it lasts: when that has gone, so has whoever ran it. */
+/**
+ * Opens a run on the connection that stays open as long as it lasts: when that has gone, so has whoever ran it. Runs of the set
+ * that are older than its `keep_runs` go.
+ */
 export const openRun = async (client: Client, start: RunStart): Promise<number> => {
+  await sql`select strata.prune_runs(${start.set})`.execute(on(client));
   const { run_id } = await on(client)
     .insertInto('maintenance_runs')
     .values({

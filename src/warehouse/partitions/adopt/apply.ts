@@ -4,7 +4,8 @@ import { sqlstateOf } from '../../../db/errors.ts';
 import { withClient, withTransaction } from '../../../db/pool.ts';
 import type { Client, Pool } from '../../../db/query.ts';
 import { messageOf, WarehouseError } from '../../../runtime/errors.ts';
-import { asMaintainer, isLost } from '../consolidate/apply.ts';
+import { asMaintainer } from '../apply.ts';
+import { isLost, type OnlineOptions } from '../consolidate/apply.ts';
 import { atOneSnapshot } from '../consolidate/copy.ts';
 import { PATIENCE, runLocked, type Patience } from '../consolidate/ladder.ts';
 import { prove } from '../consolidate/prove.ts';
@@ -26,12 +27,7 @@ export interface AdoptEvent {
 }
 
 /** How to carry out a plan. */
-export interface AdoptOptions {
-  /** Stops, cancelling the statement at hand; what is not exchanged by then is taken away. */
-  readonly signal?: AbortSignal;
-  readonly onEvent?: (event: AdoptEvent) => void;
-  readonly patience?: Patience;
-}
+export type AdoptOptions = OnlineOptions<AdoptEvent>;
 
 /** What became of a table. */
 export interface AdoptResult extends AdoptedTable {

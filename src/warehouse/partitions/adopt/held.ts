@@ -1,6 +1,7 @@
 /** Drops plain tables once they have been held as long as the journal says; from then on their adoption cannot be undone. */
 import type { Pool } from '../../../db/query.ts';
-import { asMaintainer } from '../consolidate/apply.ts';
+import { asMaintainer } from '../apply.ts';
+
 import { basisOf, refuseStale, type Plan } from '../plan.ts';
 import { locked, type AdoptOptions } from './apply.ts';
 import { readOpenAdoptions } from './journal.ts';

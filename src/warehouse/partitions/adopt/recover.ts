@@ -11,7 +11,8 @@
 import { sql } from 'kysely';
 import { on, type Pool } from '../../../db/query.ts';
 import { messageOf } from '../../../runtime/errors.ts';
-import { asMaintainer } from '../consolidate/apply.ts';
+import { asMaintainer } from '../apply.ts';
+
 import { abandon } from './abandon.ts';
 import { readDependents, type Adoption } from './adoption.ts';
 import { inTransaction, settle, type AdoptOptions, type Work } from './apply.ts';

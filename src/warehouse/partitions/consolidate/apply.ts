@@ -1,10 +1,10 @@
 /** Carries out a plan to consolidate, week by week; a week that fails is cleaned up and the others go on. */
 import { queryUntil } from '../../../db/cancel.ts';
-import { withAdvisoryLock } from '../../../db/locks.ts';
 import { withClient, withTransaction } from '../../../db/pool.ts';
 import type { Pool } from '../../../db/query.ts';
 import { messageOf, WarehouseError } from '../../../runtime/errors.ts';
-import { maintainLock, refuseStale, type Plan, type Step } from '../plan.ts';
+import { asMaintainer, type ApplyOptions } from '../apply.ts';
+import { refuseStale, type Plan, type Step } from '../plan.ts';
 import { readWeeks } from '../weeks.ts';
 import { abandon } from './abandon.ts';
 import { atOneSnapshot } from './copy.ts';
@@ -23,11 +23,8 @@ export type ConsolidateEvent =
   | { readonly kind: 'done'; readonly set: string; readonly week: string; readonly step: string }
   | { readonly kind: 'failed'; readonly set: string; readonly week: string; readonly error: string };
 
-/** How to carry out a plan. */
-export interface ApplyOptions {
-  /** Stops, cancelling the statement at hand; what is not swapped by then is cleaned up. */
-  readonly signal?: AbortSignal;
-  readonly onEvent?: (event: ConsolidateEvent) => void;
+/** How to carry out a plan under writers: when it is stopped, what is not exchanged by then is taken away again. */
+export interface OnlineOptions<Event = ConsolidateEvent> extends Partial<ApplyOptions<Event>> {
   readonly patience?: Patience;
 }
 
@@ -68,7 +65,7 @@ export interface Work {
 export const applyConsolidate = (
   pool: Pool,
   plan: Plan,
-  options: ApplyOptions = {},
+  options: OnlineOptions = {},
 ): Promise<ConsolidateResult> =>
   asMaintainer(pool, plan.set, options.signal, async (signal) => {
     await refuseStale(pool, plan);
@@ -80,38 +77,19 @@ export const applyConsolidate = (
     return { set: plan.set, weeks };
   });
 
-/** How long to wait for another maintainer: not at all, but a lock's time-out of 0 would mean for ever. */
-const MAINTAINER_WAIT_MS = 1;
-
-/** Runs work as the only maintainer of a set; its signal aborts with the caller's, or when the lock is lost. */
-export const asMaintainer = <T>(
-  pool: Pool,
-  set: string,
-  signal: AbortSignal | undefined,
-  work: (signal: AbortSignal) => Promise<T>,
-): Promise<T> =>
-  withClient(pool, (client) =>
-    withAdvisoryLock(
-      client,
-      maintainLock(set),
-      (lost) => work(signal === undefined ? lost : AbortSignal.any([signal, lost])),
-      { waitMs: MAINTAINER_WAIT_MS },
-    ),
-  );
-
 const consolidateWeek = async (
   pool: Pool,
   set: string,
   start: string,
   steps: readonly Step[],
-  { signal, onEvent, patience }: ApplyOptions & { readonly signal: AbortSignal },
+  { signal, onEvent, patience }: OnlineOptions & { readonly signal: AbortSignal },
 ): Promise<ConsolidatedWeek> => {
   const info = (await readWeeks(pool, set)).find(({ lower }) => lower?.toISOString() === start);
   if (info === undefined || info.lower === null || info.upper === null)
     throw new WarehouseError('conflict', `the week of ${start} is gone`, { remedy: 'Plan again.' });
   const week = await readWeek(pool, set, { oid: info.oid, lower: info.lower, upper: info.upper });
   return settle({ pool, week, signal, patience }, onEvent, async () => {
-    const [obstacle] = await readObstacles(pool, info);
+    const [obstacle] = await readObstacles(pool, set, info);
     if (obstacle !== undefined) throw new WarehouseError('conflict', `${info.name}: ${obstacle}`);
     await runSteps({ pool, week, signal, patience }, PHASES, steps, onEvent);
   });
@@ -125,7 +103,7 @@ export const runSteps = async (
   work: Work,
   phases: Readonly<Record<string, Run>>,
   steps: readonly Step[],
-  onEvent: ApplyOptions['onEvent'],
+  onEvent: OnlineOptions['onEvent'],
 ): Promise<void> => {
   const { week, signal } = work;
   for (const step of steps) {
@@ -139,7 +117,7 @@ export const runSteps = async (
 /** Makes of a week's work its outcome; whatever fails before the swap is cleaned up. */
 export const settle = async (
   work: Work,
-  onEvent: ApplyOptions['onEvent'],
+  onEvent: OnlineOptions['onEvent'],
   run: () => Promise<void>,
 ): Promise<ConsolidatedWeek> => {
   const { pool, week } = work;
@@ -186,6 +164,9 @@ const inTransaction = async (pool: Pool, statements: readonly string[]): Promise
     for (const statement of statements) await client.query(statement);
   });
 
+/** Maintenance memory of a session that builds indexes: the keys of a few million rows are sorted in it, not on disk. */
+const INDEX_MEMORY = "set local maintenance_work_mem = '256MB'";
+
 /** Times to vacuum when a snapshot of somebody else keeps pages from being all-visible. */
 const FREEZE_ATTEMPTS = 3;
 
@@ -218,9 +199,13 @@ export const PHASES: Readonly<Record<Phase, Run>> = {
     await pool.query(statements.at(-1) ?? '');
   },
   index: async ({ pool, signal }, statements) => {
-    await withClient(pool, async (client) => {
-      for (const statement of statements) await queryUntil(client, statement, signal);
-    });
+    // Each commits by itself: what stands need not be built again after a crash.
+    for (const statement of statements) {
+      await withTransaction(pool, async (client) => {
+        await client.query(INDEX_MEMORY);
+        await queryUntil(client, statement, signal);
+      });
+    }
   },
   freeze,
   replay: async ({ pool, signal }, statements) => {

@@ -3,7 +3,8 @@ import type { Pool } from '../../../db/query.ts';
 import { withTransaction } from '../../../db/pool.ts';
 import { messageOf } from '../../../runtime/errors.ts';
 import { basisOf, refuseStale, type Plan, type Step } from '../plan.ts';
-import { asMaintainer, type ApplyOptions } from './apply.ts';
+import { asMaintainer } from '../apply.ts';
+import { type OnlineOptions } from './apply.ts';
 import { readOpen } from './journal.ts';
 import { runLocked } from './ladder.ts';
 import { dropHeldStatements } from './statements.ts';
@@ -56,7 +57,7 @@ export const planDropHeld = async (
 export const applyDropHeld = (
   pool: Pool,
   plan: Plan,
-  { signal: stop, onEvent, patience }: ApplyOptions = {},
+  { signal: stop, onEvent, patience }: OnlineOptions = {},
 ): Promise<readonly DroppedWeek[]> =>
   asMaintainer(pool, plan.set, stop, async (signal) => {
     await refuseStale(pool, plan);

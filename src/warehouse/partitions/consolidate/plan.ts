@@ -33,13 +33,13 @@ export const planConsolidate = async (
   const steps: Step[] = [];
   let bytes = 0;
   for (const info of due) {
-    const obstacles = await readObstacles(pool, info);
+    const obstacles = await readObstacles(pool, set, info);
     if (obstacles.length > 0) {
       notes.push(...obstacles.map((text) => `${info.name} is left alone: ${text}`));
       continue;
     }
     const week = await readWeek(pool, set, { oid: info.oid, lower: info.lower, upper: info.upper });
-    const indexes = await readIndexStatements(pool, info.qualified, week.stage);
+    const indexes = await readIndexStatements(pool, week.root, week.stage);
     steps.push(...weekSteps(week, info, indexes));
     bytes += info.total_bytes;
   }
@@ -112,10 +112,11 @@ const noteOpen = (
 /** Why this week cannot be consolidated, each with its remedy. */
 export const readObstacles = async (
   database: Pool | Client,
+  set: string,
   week: Pick<WeekInfo, 'oid'>,
 ): Promise<readonly string[]> => {
   const { rows } = await sql<{ obstacle: string; remedy: string }>`
-    select obstacle, remedy from strata.consolidation_obstacles(${week.oid}::oid::regclass)`.execute(
+    select obstacle, remedy from strata.consolidation_obstacles(${set}, ${week.oid}::oid::regclass)`.execute(
     on(database),
   );
   return rows.map(({ obstacle, remedy }) => `${obstacle}. ${remedy}`);

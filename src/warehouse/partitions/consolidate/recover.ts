@@ -11,12 +11,12 @@
 import type { Pool } from '../../../db/query.ts';
 import type { Step } from '../plan.ts';
 import { abandon } from './abandon.ts';
+import { asMaintainer } from '../apply.ts';
 import {
-  asMaintainer,
   PHASES,
   runSteps,
   settle,
-  type ApplyOptions,
+  type OnlineOptions,
   type ConsolidatedWeek,
   type ConsolidateResult,
 } from './apply.ts';
@@ -38,7 +38,7 @@ const BROKEN_OFF = 'broken off before its copy was whole';
 export const recoverConsolidations = (
   pool: Pool,
   set: string,
-  options: ApplyOptions = {},
+  options: OnlineOptions = {},
 ): Promise<ConsolidateResult> =>
   asMaintainer(pool, set, options.signal, async (signal) => {
     await dropLeftUndone(pool, set);
@@ -62,7 +62,7 @@ const resume = async (
   pool: Pool,
   { step, name }: OpenConsolidation,
   week: ConsolidationWeek,
-  { signal, onEvent, patience }: ApplyOptions & { readonly signal: AbortSignal },
+  { signal, onEvent, patience }: OnlineOptions & { readonly signal: AbortSignal },
 ): Promise<ConsolidatedWeek> => {
   if (step === 'planned' || step === 'capturing') {
     await abandon(pool, week, BROKEN_OFF, patience);
@@ -72,7 +72,7 @@ const resume = async (
   const work = { pool, week, signal, patience };
   return settle(work, onEvent, async () => {
     const size = { rows: null, heap_bytes: 0, index_bytes: 0 };
-    const steps = weekSteps(week, size, await readUnmatched(pool, week.forward.source, week.stage));
+    const steps = weekSteps(week, size, await readUnmatched(pool, week.root, week.stage));
     await runSteps(work, PHASES, steps.filter(behindCopy), onEvent);
   });
 };

@@ -46,17 +46,18 @@ const refuseWrites = (table: string): readonly string[] => [
 
 /** The stage, everything that belongs to it but rows and indexes, both key logs, and the journal row: one transaction. */
 export const stageStatements = (week: ConsolidationWeek): readonly string[] => {
-  const { forward, stage, name, timeColumn, lower, upper, accessMethod, tablespace } = week;
+  const { forward, stage, name, timeColumn, lower, upper } = week;
   const bounds = identifier(`${name}_bounds`);
   return [
     `insert into strata.consolidations (set_name, lower_bound, upper_bound, way, step, week, week_name, stage_name, heap_order, bytes_before, detail)
  select ${literal(week.set)}, ${lower}, ${upper}, 'online', 'planned', w.partition, w.partition_name, ${literal(week.stageName)}, ${literal(week.heapOrder)}, w.total_bytes, jsonb_build_object('schema', ${literal(week.schema)})
    from strata.week_info(${literal(week.set)}) w where w.lower_bound = ${lower}`,
-    `create table ${stage} (like ${forward.source} including all excluding identity excluding indexes)${accessMethod} with (autovacuum_enabled = off)${tablespace}`,
+    `select strata.create_stage(${literal(forward.source)}, ${literal(stage)})`,
     `alter table ${stage} drop constraint if exists ${bounds}`,
     `alter table ${stage} add constraint ${bounds} check (${timeColumn} >= ${lower} and ${timeColumn} < ${upper})`,
     ...refuseWrites(stage),
     `select strata.copy_properties(${literal(forward.source)}, ${literal(stage)})`,
+    `alter table ${stage} set (autovacuum_enabled = off)`,
     ...captureObjects(forward, 'refuse'),
     ...captureObjects(week.backward, 'mark'),
     mark(week, 'planned', `, stage = ${literal(stage)}::regclass`),

@@ -8,11 +8,11 @@ import { on, type Pool } from '../../../db/query.ts';
 import { identifier } from '../../../db/quote.ts';
 import { messageOf } from '../../../runtime/errors.ts';
 import { basisOf, refuseStale, type LockMode, type Plan, type Step, type StepLock } from '../plan.ts';
+import { asMaintainer } from '../apply.ts';
 import {
-  asMaintainer,
   isLost,
   runSteps,
-  type ApplyOptions,
+  type OnlineOptions,
   type ConsolidatedWeek,
   type ConsolidateResult,
   type Run,
@@ -60,7 +60,7 @@ export const planUndoConsolidation = async (
 export const applyUndoConsolidation = (
   pool: Pool,
   plan: Plan,
-  options: ApplyOptions = {},
+  options: OnlineOptions = {},
 ): Promise<ConsolidateResult> =>
   asMaintainer(pool, plan.set, options.signal, async (signal) => {
     await refuseStale(pool, plan);
@@ -80,7 +80,7 @@ export const undoWeek = async (
   set: string,
   one: OpenConsolidation,
   steps: readonly Step[],
-  { signal, onEvent, patience }: ApplyOptions & { readonly signal: AbortSignal },
+  { signal, onEvent, patience }: OnlineOptions & { readonly signal: AbortSignal },
 ): Promise<ConsolidatedWeek> => {
   const week = await readWeek(pool, set, one);
   const undone: ConsolidatedWeek = {

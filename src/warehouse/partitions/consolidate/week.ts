@@ -27,9 +27,6 @@ export interface ConsolidationWeek {
   /** The consolidated table. */
   readonly stage: string;
   readonly stageName: string;
-  /** `using …` and `tablespace …` where the leaves are not stored in the default way. */
-  readonly accessMethod: string;
-  readonly tablespace: string;
   /** What autovacuum_enabled is on the leaves; null for the default. */
   readonly autovacuum: string | null;
   /** Week → stage. */
@@ -46,8 +43,6 @@ interface WeekRow {
   readonly time_column: string;
   readonly heap_order: HeapOrder;
   readonly hold: string;
-  readonly access_method: string;
-  readonly tablespace: string;
   readonly autovacuum: string | null;
 }
 
@@ -71,7 +66,7 @@ export const readWeek = async (
 ): Promise<ConsolidationWeek> => {
   const { rows } = await sql<WeekRow>`
     select format('%I.%I', rn.nspname, r.relname) as root, n.nspname as schema, c.relname as name, s.time_column, s.heap_order,
-           s.hold::text as hold, l.leaves, l.access_method, l.tablespace, l.autovacuum
+           s.hold::text as hold, l.leaves, l.autovacuum
       from strata.partition_sets s
       join pg_class r on r.oid = s.parent
       join pg_namespace rn on rn.oid = r.relnamespace
@@ -79,12 +74,9 @@ export const readWeek = async (
       join pg_namespace n on n.oid = c.relnamespace
      cross join lateral (
        select array_agg(leaf.relname::text order by leaf.oid) as leaves,
-              concat(' using ' || min(quote_ident(am.amname))) as access_method, concat(' tablespace ' || min(quote_ident(t.spcname))) as tablespace,
               min((select o.option_value from pg_options_to_table(leaf.reloptions) o where o.option_name = 'autovacuum_enabled')) as autovacuum
          from pg_inherits i
          join pg_class leaf on leaf.oid = i.inhrelid
-         left join pg_am am on am.oid = leaf.relam and am.amname <> 'heap'
-         left join pg_tablespace t on t.oid = leaf.reltablespace
         where i.inhparent = c.oid
      ) l
      where s.set_name = ${set}`.execute(on(database));
@@ -125,8 +117,6 @@ const describe = (
     hold: row.hold,
     stage,
     stageName,
-    accessMethod: row.access_method,
-    tablespace: row.tablespace,
     autovacuum: row.autovacuum,
     forward: {
       ...columns,

@@ -24,7 +24,7 @@ export interface Retained {
  *   `cancelled` when stopped
  */
 export const applyRetain = (pool: Pool, plan: Plan, options: ApplyOptions): Promise<Retained> =>
-  asMaintainer(pool, plan.set, options.signal, async (client, signal) => {
+  asMaintainer(pool, plan.set, options.signal, async (signal, client) => {
     await refuseStale(client, plan);
     const held = new Set<number>();
     let retention: number | null = null;

@@ -67,7 +67,7 @@ export const planUndoRetention = async (
  * @throws WarehouseError `conflict` when another maintainer is at work, the plan is out of date, or a lock was not to be had
  */
 export const applyUndoRetention = (pool: Pool, plan: Plan, options: ApplyOptions): Promise<RetentionUndone> =>
-  asMaintainer(pool, plan.set, options.signal, async (client, signal) => {
+  asMaintainer(pool, plan.set, options.signal, async (signal, client) => {
     await refuseStale(client, plan);
     let undone: RetentionUndone = { set: plan.set, retention_id: 0, weeks: 0 };
     await eachStep(plan.steps, { ...options, signal }, async (step) => {
