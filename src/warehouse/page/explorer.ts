@@ -80,7 +80,9 @@ export const readHistory = async (
     select extract(epoch from t."timestamp")::float8 as at,
            trim_scale(t.balance * power(10::numeric, -coalesce(a.decimals, 0)))::text as amount,
            (select count(*) from stored)::int as rows
-      from thinned t join strata.assets a on a.asset_id = ${asset}::bigint order by t."timestamp"`.execute(on(client));
+      from thinned t join strata.assets a on a.asset_id = ${asset}::bigint order by t."timestamp"`.execute(
+    on(client),
+  );
   return { points: rows.map(({ at, amount }) => ({ at, amount })), rows: rows[0]?.rows ?? 0 };
 };
 
@@ -151,10 +153,7 @@ const INSTANTS = 24;
  * How concentrated an asset was at {@link INSTANTS} instants from its first balance to its last: each stored balance counts from
  * its period to the next one of its account. Shares, not amounts: so doubles will do.
  */
-export const readConcentration = async (
-  client: Client,
-  asset: string,
-): Promise<readonly Concentration[]> => {
+export const readConcentration = async (client: Client, asset: string): Promise<readonly Concentration[]> => {
   const { rows } = await sql<Concentration>`
     with stored as materialized (
       select account_address, balance::float8 as balance, extract(epoch from "timestamp")::float8 as since,

@@ -160,3 +160,14 @@ export const countConnections = async (
   );
   return rows;
 };
+
+/** Which database this is. */
+export const readWhere = async (
+  client: Client,
+): Promise<{ readonly database: string; readonly server: string }> => {
+  const { rows } = await sql<{ database: string; server: string }>`
+    select current_database() as database, split_part(current_setting('server_version'), ' ', 1) as server`.execute(
+    on(client),
+  );
+  return rows[0]!;
+};
