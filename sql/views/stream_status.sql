@@ -9,7 +9,8 @@ select coalesce(p.stream, h.stream) as stream, p.network, p.load, p.target,
        recent.row_count / 60.0::double precision as rows_per_second,
        recent.blocks / 60.0::double precision as blocks_per_second,
        gaps.gaps, gaps.gap_blocks,
-       h.failures, h.retries, h.next_try_at, h.last_error, h.breaker, h.rate_delay_ms, h.updated_at as seen_at, h.host, h.pid
+       h.failures, h.retries, h.next_try_at, h.last_error, h.breaker, h.rate_delay_ms, h.updated_at as seen_at, h.host, h.pid,
+       h.started_at, h.work, h.reorgs
   from strata.stream_positions p
   full join strata.stream_health h on h.stream = p.stream
   -- The newest thousand ranges hold the last minute of all but the smallest batches.

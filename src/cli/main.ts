@@ -1,5 +1,4 @@
 /** The command line: parses, dispatches, prints errors the way style and scripts need them. */
-import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { demoCommand } from './commands/demo.ts';
 import { devnetCommand } from './commands/devnet.ts';
@@ -12,15 +11,13 @@ import { migrateCommand } from './commands/migrate.ts';
 import { partitionsCommand } from './commands/partitions.ts';
 import { rebuildCommand } from './commands/rebuild.ts';
 import { scheduleCommand } from './commands/schedule.ts';
+import { serveCommand } from './commands/serve.ts';
 import { statusCommand } from './commands/status.ts';
 import { asWarehouseError } from '../db/errors.ts';
 import { verifyCommand } from './commands/verify.ts';
 import { configOf, secretsOf } from './context.ts';
+import { VERSION } from './version.ts';
 import { describeError, errorAsJson, EXIT_MISUSE, exitCodeOf, redact, redactRecord } from './output.ts';
-
-const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
-  version: string;
-};
 
 const ENVIRONMENT = `
 Environment:
@@ -34,7 +31,7 @@ Example:
 export const createProgram = (): Command => {
   const program = new Command('pgstrata')
     .description('Streams Arrow Flight into partitioned PostgreSQL and keeps exact balances.')
-    .version(version)
+    .version(VERSION)
     .addHelpText('after', ENVIRONMENT)
     .exitOverride()
     .showHelpAfterError('(run with --help for the options)');
@@ -42,6 +39,7 @@ export const createProgram = (): Command => {
     migrateCommand(),
     ingestCommand(),
     statusCommand(),
+    serveCommand(),
     foldCommand(),
     verifyCommand(),
     rebuildCommand(),

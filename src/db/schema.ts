@@ -379,6 +379,10 @@ export interface StreamHealth {
   updated_at: Generated<Column<Date, Date | string>>;
   host: string;
   pid: number;
+  /** What its process has done since it started: rows, batches, commits, bytes, seconds of COPY, fold and commit, reorgs */
+  work: Generated<Column<unknown, string>>;
+  /** The newest reorgs: network, first block, rows taken back, instant */
+  reorgs: Generated<Column<unknown, string>>;
 }
 
 export interface StreamPositions {
@@ -429,6 +433,9 @@ export interface StreamStatus {
   seen_at: Nullable<Column<Date, Date | string>>;
   host: string | null;
   pid: number | null;
+  started_at: Nullable<Column<Date, Date | string>>;
+  work: Nullable<Column<unknown, string>>;
+  reorgs: Nullable<Column<unknown, string>>;
 }
 
 export interface Streams {

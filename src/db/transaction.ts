@@ -1,4 +1,6 @@
 /** A transaction that stays open between calls, for writers that learn only later when to commit. */
+import type { Socket } from 'node:net';
+import type pg from 'pg';
 import { asWarehouseError } from './errors.ts';
 import { borrowClient, commitTransaction } from './pool.ts';
 import type { Client, Pool } from './query.ts';
@@ -38,3 +40,7 @@ export const beginTransaction = async (pool: Pool): Promise<Transaction> => {
   });
   return { client, commit, rollback };
 };
+
+/** Bytes this connection has sent to the server since it was opened. */
+export const bytesSent = (client: Client): number =>
+  ((client as unknown as pg.Client).connection.stream as Socket).bytesWritten;

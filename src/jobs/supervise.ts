@@ -38,7 +38,7 @@ import { ingest } from './ingest.ts';
 import { findHeads } from './load-blocks.ts';
 import { retryPartitions } from './partition-retry.ts';
 import type { IngestEnd, IngestEvent, IngestOptions, IngestResult } from './run.ts';
-import { countCommit, newTally, type Tally } from './tally.ts';
+import { addCommit, countCommit, newTally, NO_WORK, type Tally } from './tally.ts';
 
 /** How to keep a stream loading. */
 export interface SuperviseOptions extends Omit<IngestOptions, 'pool' | 'client' | 'now' | 'retry'> {
@@ -149,6 +149,8 @@ const begin = (options: SuperviseOptions): Supervision => {
       rate_delay_ms: 0,
       heads: {},
       started_at: new Date(clock.now()).toISOString(),
+      work: NO_WORK,
+      reorgs: [],
     },
     tally: newTally(),
     leftBehind: null,
@@ -292,14 +294,34 @@ const load = async (supervision: Supervision, { over, stop, gotOn }: Try): Promi
   }
 };
 
+/** Reorgs that `status` can still show. */
+const REORGS_SHOWN_MAX = 10;
+
 /** Adds an event to the totals, and to what is known of the heads. */
-const note = ({ course, say }: Supervision, event: IngestEvent): void => {
-  const { tally } = course;
-  if (event.kind === 'head') say({ heads: { ...course.health.heads, [event.network]: event.block } });
-  if (event.kind === 'reorg') tally.reorgs++;
-  if (event.kind === 'committed') countCommit(tally, event.result);
+const note = ({ course, say, clock }: Supervision, event: IngestEvent): void => {
+  const { tally, health } = course;
+  if (event.kind === 'head') say({ heads: { ...health.heads, [event.network]: event.block } });
+  if (event.kind === 'reorg') {
+    tally.reorgs++;
+    const { range, rowsErased: rows } = event;
+    const noted = {
+      network: range.network,
+      from: range.start,
+      rows,
+      at: new Date(clock.now()).toISOString(),
+    };
+    say({
+      work: { ...health.work, reorgs: health.work.reorgs + 1 },
+      reorgs: [noted, ...health.reorgs].slice(0, REORGS_SHOWN_MAX),
+    });
+  }
+  if (event.kind === 'committed') {
+    countCommit(tally, event.result);
+    // Written with the next word the stream has to say: commits can be many.
+    course.health = { ...health, work: addCommit(health.work, event.result) };
+  }
   // Of a partition; its stream goes on.
-  if (event.kind === 'retry') say({ retries: course.health.retries + 1 });
+  if (event.kind === 'retry') say({ retries: health.retries + 1 });
 };
 
 /** Says now and then that the stream is alive and where the head is; a try that has held long enough has got on. */

@@ -1,5 +1,6 @@
 /** Running totals of what a run, or all tries of one, has committed. */
 import type { Committed } from '../warehouse/batches.ts';
+import type { StreamWork } from '../warehouse/stream-health.ts';
 
 /** The totals. */
 export interface Tally {
@@ -32,3 +33,27 @@ export const countCommit = (tally: Tally, result: Committed): void => {
   tally.batches += result.ranges.length;
   for (const { range } of result.ranges) tally.blocks += range.end - range.start + 1;
 };
+
+/** No work yet. */
+export const NO_WORK: StreamWork = {
+  rows: 0,
+  batches: 0,
+  commits: 0,
+  bytes: 0,
+  copy_seconds: 0,
+  fold_seconds: 0,
+  commit_seconds: 0,
+  reorgs: 0,
+};
+
+/** The work with one commit more. */
+export const addCommit = (work: StreamWork, { rows, ranges, cost }: Committed): StreamWork => ({
+  ...work,
+  rows: work.rows + rows,
+  batches: work.batches + ranges.length,
+  commits: work.commits + 1,
+  bytes: work.bytes + cost.bytes,
+  copy_seconds: work.copy_seconds + cost.copy_ms / 1000,
+  fold_seconds: work.fold_seconds + cost.fold_ms / 1000,
+  commit_seconds: work.commit_seconds + cost.commit_ms / 1000,
+});

@@ -2,7 +2,7 @@
 import { sql } from 'kysely';
 import { batchId } from '../chain/batch-id.ts';
 import type { BlockRange } from '../chain/range.ts';
-import { beginTransaction, type Transaction } from '../db/transaction.ts';
+import { beginTransaction, bytesSent, type Transaction } from '../db/transaction.ts';
 import { on, type Client, type Pool } from '../db/query.ts';
 import type { Dataset, LoadBuffer, RangePlace, SettledEntry } from './datasets.ts';
 import { postgresStore } from './state/postgres.ts';
@@ -18,6 +18,18 @@ export interface Committed {
   readonly unmatched: number | null;
   /** Those of them that an inner join left out: not among `rows`. */
   readonly dropped: number;
+  readonly cost: CommitCost;
+}
+
+/** What a commit took, writes of its transaction included. */
+export interface CommitCost {
+  /** Sent to PostgreSQL while rows were written: what COPY carried, and little beside. */
+  readonly bytes: number;
+  /** Writing rows: COPY, and staging what the fold needs. */
+  readonly copy_ms: number;
+  /** Bringing balances up to date and joining labels; the ledger too. */
+  readonly fold_ms: number;
+  readonly commit_ms: number;
 }
 
 /** Writes a stream, one transaction after the other. Calls must not overlap. */
@@ -51,6 +63,7 @@ export const createBatchWriter = (
   const sources = new Map<string, number>();
   let transaction: Transaction | null = null;
   let sets: readonly string[] | null = null;
+  let written = { bytes: 0, copy_ms: 0 };
 
   const open = async (): Promise<Transaction> => {
     if (transaction !== null) return transaction;
@@ -96,23 +109,30 @@ export const createBatchWriter = (
     write: async (buffer) => {
       await dataset.reserve(buffer);
       const { client } = await open();
-      await dataset.write(client, buffer);
+      const before = bytesSent(client);
+      const { ms } = await timed(() => dataset.write(client, buffer));
+      written = { bytes: written.bytes + bytesSent(client) - before, copy_ms: written.copy_ms + ms };
     },
     commit: async (entries) => {
       const opened = await open();
       const { client } = opened;
-      await ledgerOf(opened).markProcessed(entries);
-      const settled: SettledEntry[] = [];
-      for (const { range } of entries) {
-        const source = await sourceId(range.network);
-        await check?.(client, source, range);
-        settled.push({ sourceId: source, range });
-      }
-      const labelled = (await dataset.settle(client, settled)) ?? null;
+      const { result: labelled, ms: fold_ms } = await timed(async () => {
+        await ledgerOf(opened).markProcessed(entries);
+        const settled: SettledEntry[] = [];
+        for (const { range } of entries) {
+          const source = await sourceId(range.network);
+          await check?.(client, source, range);
+          settled.push({ sourceId: source, range });
+        }
+        return (await dataset.settle(client, settled)) ?? null;
+      });
       const dropped = labelled?.dropped ?? 0;
       transaction = null;
-      await opened.commit();
+      const { ms: commit_ms } = await timed(opened.commit);
+      const cost = { ...written, fold_ms, commit_ms };
+      written = { bytes: 0, copy_ms: 0 };
       return {
+        cost,
         ranges: entries,
         rows: entries.reduce((sum, entry) => sum + entry.count.rows, 0) - dropped,
         quarantined: entries.reduce((sum, entry) => sum + entry.count.quarantined, 0),
@@ -123,9 +143,17 @@ export const createBatchWriter = (
     abandon: async () => {
       const open = transaction;
       transaction = null;
+      written = { bytes: 0, copy_ms: 0 };
       await open?.rollback();
     },
   };
+};
+
+/** Runs `work` and says how long it took. */
+const timed = async <T>(work: () => Promise<T>): Promise<{ readonly result: T; readonly ms: number }> => {
+  const started = performance.now();
+  const result = await work();
+  return { result, ms: performance.now() - started };
 };
 
 /** First in the transaction, before any table is locked: who swaps partitions waits for us here, or we for them. */

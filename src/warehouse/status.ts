@@ -1,9 +1,9 @@
 /** What the database says of itself: streams, partitions, quarantine, what is amiss. */
 import { sql } from 'kysely';
-import { on, type Pool } from '../db/query.ts';
+import { on, type Client, type Pool } from '../db/query.ts';
 import type { Alert } from './partitions/alerts.ts';
 import { watchSets } from './partitions/watch.ts';
-import type { HealthError } from './stream-health.ts';
+import type { HealthError, NotedReorg, StreamWork } from './stream-health.ts';
 
 /** One network of one stream. */
 export interface StreamStatus {
@@ -46,6 +46,11 @@ export interface StreamStatus {
   readonly seen_at: string | null;
   readonly host: string | null;
   readonly pid: number | null;
+  /** When that process started, and what it has done since; null where none ever said anything. */
+  readonly started_at: string | null;
+  readonly work: Partial<StreamWork> | null;
+  /** The newest first. */
+  readonly reorgs: readonly NotedReorg[];
 }
 
 /** One managed set. */
@@ -72,8 +77,9 @@ export const isStopped = ({ state, last_error }: Pick<StreamStatus, 'state' | 'l
 
 const isoOf = (date: Date | null): string | null => date?.toISOString() ?? null;
 
-const readStreams = async (pool: Pool): Promise<StreamStatus[]> => {
-  const rows = await on(pool)
+/** Each network of each stream; ledger reads only. */
+export const readStreams = async (database: Pool | Client): Promise<StreamStatus[]> => {
+  const rows = await on(database)
     .selectFrom('stream_status')
     .selectAll()
     .orderBy('stream')
@@ -108,6 +114,9 @@ const readStreams = async (pool: Pool): Promise<StreamStatus[]> => {
     seen_at: isoOf(row.seen_at),
     host: row.host,
     pid: row.pid,
+    started_at: isoOf(row.started_at),
+    work: row.work as StreamStatus['work'],
+    reorgs: (row.reorgs as NotedReorg[] | null) ?? [],
   }));
 };
 

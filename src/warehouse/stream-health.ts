@@ -14,6 +14,29 @@ export interface HealthError {
   readonly at: string;
 }
 
+/** What a process has done for a stream since it started: sums, which only grow. */
+export interface StreamWork {
+  readonly rows: number;
+  readonly batches: number;
+  readonly commits: number;
+  /** Sent to PostgreSQL while rows were written. */
+  readonly bytes: number;
+  readonly copy_seconds: number;
+  readonly fold_seconds: number;
+  readonly commit_seconds: number;
+  readonly reorgs: number;
+}
+
+/** A reorg that was taken back. */
+export interface NotedReorg {
+  readonly network: string;
+  /** The first block that left the chain. */
+  readonly from: number;
+  readonly rows: number;
+  /** ISO instant. */
+  readonly at: string;
+}
+
 /** One stream, as its process sees it. */
 export interface StreamHealth {
   readonly stream: string;
@@ -31,6 +54,9 @@ export interface StreamHealth {
   readonly heads: Readonly<Record<string, number>>;
   /** ISO instant. */
   readonly started_at: string;
+  readonly work: StreamWork;
+  /** The newest first, ten at most. */
+  readonly reorgs: readonly NotedReorg[];
 }
 
 /** Who says so. */
@@ -52,13 +78,15 @@ export const writeHealth = async (
   const records = streams.toSorted((a, b) => (a.stream < b.stream ? -1 : 1));
   await sql`
     insert into strata.stream_health as known (stream, state, failures, retries, next_try_at, last_error, breaker,
-                                               rate_delay_ms, heads, started_at, host, pid)
-    select stream, state, failures, retries, next_try_at, last_error, breaker, rate_delay_ms, heads, started_at, ${host}, ${pid}::int
+                                               rate_delay_ms, heads, started_at, work, reorgs, host, pid)
+    select stream, state, failures, retries, next_try_at, last_error, breaker, rate_delay_ms, heads, started_at, work, reorgs, ${host}, ${pid}::int
       from jsonb_populate_recordset(null::strata.stream_health, ${JSON.stringify(records)}::jsonb)
     on conflict (stream) do update set
-      (state, failures, retries, next_try_at, last_error, breaker, rate_delay_ms, heads, started_at, host, pid, updated_at) =
+      (state, failures, retries, next_try_at, last_error, breaker, rate_delay_ms, heads, started_at, work, reorgs, host, pid, updated_at) =
       (excluded.state, excluded.failures, excluded.retries, excluded.next_try_at, excluded.last_error, excluded.breaker,
-       excluded.rate_delay_ms, known.heads || excluded.heads, excluded.started_at, excluded.host, excluded.pid, clock_timestamp())
+       excluded.rate_delay_ms, known.heads || excluded.heads, excluded.started_at, excluded.work,
+       -- A process that has met none yet does not hide those of the one before it.
+       case when excluded.reorgs = '[]' then known.reorgs else excluded.reorgs end, excluded.host, excluded.pid, clock_timestamp())
     where excluded.state = 'running' or (known.host, known.pid) = (excluded.host, excluded.pid)
        or known.state <> 'running' or known.updated_at < now() - interval '1 minute'`.execute(on(pool));
 };

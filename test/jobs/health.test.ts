@@ -1,6 +1,7 @@
 /** What streams say of themselves in the database: who may write over whom, and that it is in nobody's way. */
 import { describe, expect, test } from 'vitest';
 import { createHealthLog } from '../../src/jobs/health.ts';
+import { NO_WORK } from '../../src/jobs/tally.ts';
 import { systemClock } from '../../src/runtime/resilience.ts';
 import { writeHealth } from '../../src/warehouse/stream-health.ts';
 import type { StreamHealth } from '../../src/warehouse/stream-health.ts';
@@ -20,6 +21,8 @@ const healthOf = (stream: string, change: Partial<StreamHealth> = {}): StreamHea
   rate_delay_ms: 0,
   heads: {},
   started_at: '2026-01-05T00:00:00.000Z',
+  work: NO_WORK,
+  reorgs: [],
   ...change,
 });
 

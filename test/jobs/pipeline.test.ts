@@ -71,7 +71,8 @@ const writer: BatchWriter = {
   },
   commit: (entries) => {
     log.push(`commit ${spans(entries)}`);
-    return Promise.resolve({ ranges: entries, rows: 0, quarantined: 0, unmatched: null, dropped: 0 });
+    const cost = { bytes: 0, copy_ms: 0, fold_ms: 0, commit_ms: 0 };
+    return Promise.resolve({ ranges: entries, rows: 0, quarantined: 0, unmatched: null, dropped: 0, cost });
   },
   abandon: () => {
     log.push('abandon');

@@ -1,6 +1,6 @@
 /** Looks over the managed sets: what is too big, skewed, missing, left lying or failing, and what to do about it. */
 import { sql } from 'kysely';
-import { on, type Pool } from '../../db/query.ts';
+import { on, type Client, type Pool } from '../../db/query.ts';
 import {
   judgeLocks,
   judgeSet,
@@ -15,14 +15,17 @@ import {
  *
  * @param now the present instant, for runway and age
  */
-export const watchSets = async (pool: Pool, now: Date = new Date()): Promise<readonly Alert[]> => {
-  const sets = await readSets(pool, now);
-  return [...sets.flatMap((set) => judgeSet(set, now)), ...judgeLocks(await readLockRoom(pool, sets))];
+export const watchSets = async (
+  database: Pool | Client,
+  now: Date = new Date(),
+): Promise<readonly Alert[]> => {
+  const sets = await readSets(database, now);
+  return [...sets.flatMap((set) => judgeSet(set, now)), ...judgeLocks(await readLockRoom(database, sets))];
 };
 
 type SetRow = Omit<WatchedSet, 'weeks' | 'failures'>;
 
-const readSets = async (pool: Pool, now: Date): Promise<WatchedSet[]> => {
+const readSets = async (database: Pool | Client, now: Date): Promise<WatchedSet[]> => {
   const at = now.toISOString();
   const sets = await sql<SetRow>`
     select s.set_name as "set", format('%I.%I', n.nspname, c.relname) as root, s.premake, s.size_alert,
@@ -36,18 +39,18 @@ const readSets = async (pool: Pool, now: Date): Promise<WatchedSet[]> => {
       from strata.partition_sets s
       join pg_class c on c.oid = s.parent
       join pg_namespace n on n.oid = c.relnamespace
-     order by s.set_name`.execute(on(pool));
+     order by s.set_name`.execute(on(database));
   const weeks = await sql<WatchedWeek & { readonly set: string }>`
     select s.set_name as "set", w.partition_name as name, w.kind, w.leaves, w.total_bytes, w.detach_pending,
            case when isfinite(w.lower_bound) then w.lower_bound end as lower,
            case when isfinite(w.upper_bound) then w.upper_bound end as upper,
            (select coalesce(max(pg_total_relation_size(t.relid)), 0)::bigint from pg_partition_tree(w.partition) t where t.isleaf) as largest_leaf
       from strata.partition_sets s cross join lateral strata.week_info(s.set_name) w
-     order by s.set_name, w.lower_bound`.execute(on(pool));
+     order by s.set_name, w.lower_bound`.execute(on(database));
   const failures = await sql<{ set: string; verb: string; error: string | null; at: Date; outcome: string }>`
     select distinct on (r.set_name, r.verb) r.set_name as "set", r.verb, r.error, coalesce(r.finished_at, r.started_at) as at, r.outcome
       from strata.maintenance_runs r where r.outcome not in ('running', 'stopped')
-     order by r.set_name, r.verb, r.started_at desc, r.run_id desc`.execute(on(pool));
+     order by r.set_name, r.verb, r.started_at desc, r.run_id desc`.execute(on(database));
   return sets.rows.map((row) => ({
     ...row,
     weeks: weeks.rows.filter((week) => week.set === row.set),
@@ -55,7 +58,7 @@ const readSets = async (pool: Pool, now: Date): Promise<WatchedSet[]> => {
   }));
 };
 
-const readLockRoom = async (pool: Pool, sets: readonly WatchedSet[]): Promise<LockRoom> => {
+const readLockRoom = async (database: Pool | Client, sets: readonly WatchedSet[]): Promise<LockRoom> => {
   const { rows } = await sql<Omit<LockRoom, 'largest'>>`
     select current_setting('max_locks_per_transaction')::int as max_locks_per_transaction,
            current_setting('max_connections')::int as max_connections,
@@ -63,7 +66,7 @@ const readLockRoom = async (pool: Pool, sets: readonly WatchedSet[]): Promise<Lo
              * (current_setting('max_connections')::int + current_setting('max_prepared_transactions')::int) as capacity,
            exists (select from pg_db_role_setting r join pg_database d on d.oid = r.setdatabase and d.datname = current_database()
                     where r.setrole = 0 and 'plan_cache_mode=force_custom_plan' = any (r.setconfig)) as custom_plans`.execute(
-    on(pool),
+    on(database),
   );
   const leavesOf = ({ weeks }: WatchedSet): number =>
     weeks.reduce((sum, week) => sum + Math.max(1, week.leaves), 0);

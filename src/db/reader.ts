@@ -1,0 +1,70 @@
+/** Reading on behalf of others: as the reader role, in transactions that cannot write, never longer than allowed. */
+import { asWarehouseError, sqlstateOf } from './errors.ts';
+import { withClient, withTransaction } from './pool.ts';
+import type { Client, Pool } from './query.ts';
+
+/** Runs work on one snapshot that nothing can be written in. */
+export interface Reader {
+  /**
+   * @param limit_ms how long each statement of `work` may take
+   * @throws WarehouseError what `work` failed with; one that took too long is `cancelled`, sqlstate 57014
+   */
+  read<T>(work: (client: Client) => Promise<T>, limit_ms?: number): Promise<T>;
+  /** The role it reads as; null where the connection's user is no member of it, and reads as itself. */
+  role(): Promise<string | null>;
+}
+
+/** The group role that may only read; see strata.grant_roles(). */
+const READER_ROLE = 'strata_reader';
+
+/** How long a statement may take, in milliseconds, unless it is said otherwise. */
+const STATEMENT_LIMIT_MS = 5000;
+
+/** Nothing that is read is worth standing in the way of maintenance. */
+const LOCK_LIMIT_MS = 1000;
+
+/** SQLSTATEs of a role that is not there (22023), or not ours to take (42501). */
+const NO_ROLE: ReadonlySet<string | undefined> = new Set(['22023', '42501']);
+
+/** A reader on the connections of `pool`. */
+export const createReader = (pool: Pool): Reader => {
+  let known: string | null | undefined;
+  const role = async (): Promise<string | null> => {
+    if (known === undefined) known = await findRole(pool);
+    return known;
+  };
+  const settings = (as: string | null, limit_ms: number): string =>
+    [
+      ...(as === null ? [] : [`set local role ${as}`]),
+      `set local statement_timeout = ${Math.max(1, Math.round(limit_ms))}`,
+      `set local lock_timeout = ${LOCK_LIMIT_MS}`,
+      // Many short queries over many partitions: compiling them would take longer than running them.
+      'set local jit = off',
+    ].join('; ');
+  return {
+    role,
+    read: async (work, limit_ms = STATEMENT_LIMIT_MS) => {
+      const as = await role();
+      return withTransaction(
+        pool,
+        async (client) => {
+          await client.query(settings(as, limit_ms));
+          return work(client);
+        },
+        { isolation: 'repeatable read', readOnly: true },
+      );
+    },
+  };
+};
+
+const findRole = (pool: Pool): Promise<string | null> =>
+  withClient(pool, async (client) => {
+    try {
+      await client.query(`set role ${READER_ROLE}`);
+    } catch (thrown) {
+      if (NO_ROLE.has(sqlstateOf(thrown))) return null;
+      throw asWarehouseError(thrown);
+    }
+    await client.query('reset role');
+    return READER_ROLE;
+  });

@@ -1,0 +1,120 @@
+/** The page: takes what the server sends and hands each section its own; says when nothing comes any more. */
+import { ask, byId, fill, h } from './dom.js';
+import { showMap, startMap } from './map.js';
+import { showRuns } from './runs.js';
+import { showStreams } from './streams.js';
+import { startExplorer } from './explorer.js';
+
+const live = (state, text) => {
+  const box = byId('live');
+  if (box.dataset.state === state) return;
+  box.dataset.state = state;
+  box.textContent = text;
+};
+
+/** @type {{ alerts: any[] | null, streams: any[] | null }} */
+const known = { alerts: null, streams: null };
+
+const SIGNS = { fault: '✗ fault', warning: '! warning' };
+
+const showVerdict = () => {
+  const { alerts, streams } = known;
+  if (alerts === null || streams === null) return;
+  const stopped = streams.filter(
+    ({ state, last_error: error }) => state === 'lost' || (state === 'stopped' && error),
+  );
+  const faults = alerts.filter(({ state }) => state === 'fault').length + stopped.length;
+  const warnings = alerts.length + stopped.length - faults;
+  const said = [
+    faults > 0 && `${faults} ${faults === 1 ? 'fault' : 'faults'}`,
+    warnings > 0 && `${warnings} ${warnings === 1 ? 'warning' : 'warnings'}`,
+  ]
+    .filter(Boolean)
+    .join(', ');
+  const items = [
+    ...stopped.map(({ stream, state, last_error: error }) => ({
+      set: null,
+      check: `stream ${stream}`,
+      state: 'fault',
+      says: state === 'lost' ? 'its process has said nothing for two minutes' : error.message,
+      remedy: error?.remedy ?? 'Start `pgstrata ingest --follow` again.',
+    })),
+    ...alerts,
+  ];
+  const box = byId('verdict');
+  const open = new Set([...box.querySelectorAll('details[open]')].map((item) => item.dataset.key));
+  fill(
+    box,
+    said === ''
+      ? h('p', { class: 'sum tag good' }, h('span', { 'aria-hidden': 'true', text: '✓' }), 'All is well')
+      : h(
+          'p',
+          { class: `sum tag ${faults > 0 ? 'bad' : 'warn'}` },
+          h('span', { 'aria-hidden': 'true', text: faults > 0 ? '✗' : '!' }),
+          said,
+        ),
+    ...items.map(({ set, check, state, says, remedy }) => {
+      const key = `${set} ${check} ${says.slice(0, 40)}`;
+      return h(
+        'details',
+        { class: state, 'data-key': key, open: open.has(key) },
+        h(
+          'summary',
+          {},
+          h('span', { class: `tag ${state === 'fault' ? 'bad' : 'warn'}`, text: SIGNS[state] }),
+          ' ',
+          h('strong', { text: set === null ? check : `${set}: ${check}` }),
+          ` · ${says}`,
+        ),
+        remedy && h('p', { class: 'remedy', text: remedy }),
+      );
+    }),
+  );
+};
+
+/** What each event brings. @type {Record<string, (value: any) => void>} */
+const SHOWS = {
+  streams: (value) => {
+    known.streams = value;
+    showStreams(value);
+    showVerdict();
+  },
+  map: (value) => {
+    showMap(value);
+    document.documentElement.dataset.painted ??= String(Math.round(performance.now()));
+  },
+  runs: showRuns,
+  alerts: (value) => {
+    known.alerts = value;
+    showVerdict();
+  },
+  trouble: (value) => {
+    const box = byId('trouble');
+    box.hidden = value === null;
+    box.textContent = value === null ? '' : `What is below may be old: ${value}`;
+  },
+};
+
+const listen = () => {
+  const events = new EventSource('/events');
+  for (const [name, show] of Object.entries(SHOWS))
+    events.addEventListener(name, (event) => show(JSON.parse(event.data)));
+  events.addEventListener('open', () => live('live', 'live'));
+  events.addEventListener('error', () => {
+    live('lost', 'connection lost, trying again');
+    // Refused, not lost: the session has ended.
+    if (events.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 5000);
+  });
+};
+
+startMap();
+startExplorer();
+listen();
+ask('/api/about').then(
+  ({ version, role, database, server }) => {
+    byId('where').textContent = database;
+    byId('about').textContent =
+      `pgstrata ${version} · PostgreSQL ${server} · ${role === null ? 'reads as its own user: grant it strata_reader' : `reads as ${role}`} · times are UTC`;
+  },
+  () => undefined,
+);
