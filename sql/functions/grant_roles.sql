@@ -35,17 +35,33 @@ begin
     strata.consolidation_status(text), strata.consolidation_report(text),
     strata.get_account_balance_partition_info(), strata.check_partition_distribution(), strata.find_missing_partitions(),
     strata.explain_account_balance_query(timestamptz, timestamptz, text), strata.get_partition_consolidation_status(),
-    strata.weekly_consolidation_report()
+    strata.weekly_consolidation_report(),
+    strata.account_keys(bytea, bigint), strata.active_accounts(timestamptz, timestamptz, text, bigint),
+    strata.activity_points(timestamptz, timestamptz, text, jsonb, numeric[]), strata.asset_flows(timestamptz, timestamptz, text, bigint),
+    strata.balance_change(timestamptz, bigint, bytea), strata.balance_movements(timestamptz, timestamptz, text, bigint, bytea),
+    strata.balance_rows(timestamptz, timestamptz, text, bigint),
+    strata.balance_series(bytea, bigint, timestamptz, timestamptz, text), strata.balance_steps(timestamptz, timestamptz, text, bigint, bytea),
+    strata.balances_at(timestamptz, bigint, bytea), strata.balances_before(timestamptz, bigint),
+    strata.cohorts(bigint, timestamptz, timestamptz, text), strata.concentration(bigint, timestamptz, int),
+    strata.holders_at(bigint, timestamptz), strata.holders_over_time(bigint, timestamptz, timestamptz, text),
+    strata.label_flows(text, text, bigint, timestamptz, timestamptz, text), strata.last_balance(bytea, bigint, timestamptz),
+    strata.multiplier_of(jsonb, numeric), strata.partitions_touched(), strata.period_expression(text, text),
+    strata.periods(text, timestamptz, timestamptz, bigint), strata.portfolio_at(bytea, timestamptz, interval), strata.ratio(numeric, numeric, int),
+    strata.require_asset(bigint), strata.require_retained(text, timestamptz), strata.scale_of(bigint),
+    strata.size_bands(bigint, timestamptz, numeric[]), strata.span_of(text, timestamptz, timestamptz, bigint), strata.state_is_stale(),
+    strata.supply(bigint, timestamptz, timestamptz, text), strata.time_weighted_balances(bigint, timestamptz, timestamptz, bytea),
+    strata.top_holders(bigint, timestamptz, int), strata.valued_steps(timestamptz, timestamptz, text)
     to strata_reader;
   grant insert, update, delete on strata.streams, strata.sources, strata.stream_batches, strata.stream_health, strata.quarantine, strata.assets,
     strata.balance_changes, strata.account_balances, strata.account_balances_current, strata.snapshot_rows,
-    strata.fold_progress, strata.balance_status, strata.account_balances_opening, strata.held_openings, strata.held_deltas
+    strata.fold_progress, strata.balance_status, strata.account_balances_opening, strata.held_openings, strata.held_deltas,
+    strata.prices, strata.burn_accounts
     to strata_loader;
   grant usage on all sequences in schema strata to strata_loader, strata_maintainer;
   grant usage, create on schema strata, strata_held to strata_maintainer;
   grant insert, update, delete on strata.partition_sets, strata.account_balances_opening, strata.maintenance_runs,
     strata.consolidations, strata.held_partitions, strata.retentions, strata.held_openings, strata.held_deltas, strata.labels,
-    strata.label_views, strata.adoptions
+    strata.label_views, strata.adoptions, strata.prices, strata.burn_accounts
     to strata_maintainer;
 end
 $$;

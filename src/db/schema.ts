@@ -136,6 +136,13 @@ export interface BalancesCurrent {
   asset_id: Nullable<Column<string, bigint | string>>;
 }
 
+export interface BurnAccounts {
+  account_address: Buffer;
+  /** The null account: transfers from it are mints, transfers to it are burns */
+  mints: Generated<boolean>;
+  note: Generated<string>;
+}
+
 export interface Consolidations {
   consolidation_id: Generated<number>;
   set_name: string;
@@ -291,6 +298,15 @@ export interface PartitionSets {
   created_at: Generated<Column<Date, Date | string>>;
   /** How long maintenance_runs keeps a run; the last of each verb and outcome stays */
   keep_runs: Generated<string>;
+}
+
+export interface Prices {
+  asset_id: Column<string, bigint | string>;
+  priced_at: Column<Date, Date | string>;
+  /** US dollars for one whole unit (10^decimals of the smallest) */
+  usd: Column<string, bigint | string>;
+  /** Where the price is from, as whoever loaded it says */
+  source: Generated<string>;
 }
 
 export interface Quarantine {
@@ -463,6 +479,7 @@ export interface DB {
   balance_status: BalanceStatus;
   balances: Balances;
   balances_current: BalancesCurrent;
+  burn_accounts: BurnAccounts;
   consolidations: Consolidations;
   fold_progress: FoldProgress;
   held_deltas: HeldDeltas;
@@ -472,6 +489,7 @@ export interface DB {
   labels: Labels;
   maintenance_runs: MaintenanceRuns;
   partition_sets: PartitionSets;
+  prices: Prices;
   quarantine: Quarantine;
   retentions: Retentions;
   snapshot_rows: SnapshotRows;

@@ -94,7 +94,7 @@ describe('the committed migrations', () => {
         select c.relname, pg_get_viewdef(c.oid), obj_description(c.oid, 'pg_class') from pg_class c
          where c.relnamespace = 'strata'::regnamespace and c.relkind = 'v' order by 1`);
     const before = await definitions();
-    for (const kind of ['functions', 'views']) {
+    for (const kind of ['functions', 'views', 'analytics']) {
       const root = new URL(`../../sql/${kind}/`, import.meta.url);
       for (const file of await readdir(root))
         await database.pool.query(await readFile(new URL(file, root), 'utf8'));

@@ -1,0 +1,19 @@
+create or replace function strata.account_keys(account bytea, asset bigint default null) returns setof bigint
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+set plan_cache_mode = force_custom_plan
+as $$
+begin
+  if not strata.state_is_stale() then
+    return query select c.asset_id from strata.account_balances_current c
+                  where c.account_address = account and (asset is null or c.asset_id = asset);
+    return;
+  end if;
+  return query
+    select distinct h.asset_id from strata.balance_history h
+     where h.account_address = account and (asset is null or h.asset_id = asset);
+end
+$$;
+
+comment on function strata.account_keys(bytea, bigint) is
+  'The assets that an account has ever had a balance in (one of them, where it is given): from the state, or from history while the state is stale.';

@@ -1,0 +1,9 @@
+create or replace function strata.scale_of(asset bigint) returns numeric
+language sql stable
+set search_path = pg_catalog, strata, pg_temp
+begin atomic
+  select trim_scale(power(10::numeric, -coalesce((select a.decimals from strata.assets a where a.asset_id = asset), 0)));
+end;
+
+comment on function strata.scale_of(bigint) is
+  'What a balance of the asset is multiplied with to be an amount in whole units: 10 to the power of its decimals, inverted; 1 while they are unknown.';
