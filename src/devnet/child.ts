@@ -4,12 +4,14 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { WarehouseError } from '../runtime/errors.ts';
-import type { DevnetProcessOptions } from './process.ts';
+import type { ChainMove, DevnetProcessOptions } from './process.ts';
 
 /** A devnet in another process. */
 export interface DevnetChild {
   readonly url: string;
   readonly pid: number;
+  /** Moves its chain, soon. */
+  move(move: ChainMove): void;
   /** Ends the process and waits for it. */
   stop(): Promise<void>;
 }
@@ -40,6 +42,7 @@ export const spawnDevnet = async (options: DevnetProcessOptions): Promise<Devnet
   return {
     url,
     pid: child.pid ?? 0,
+    move: (move) => void child.stdin.write(`${JSON.stringify(move)}\n`),
     stop: async () => {
       child.stdin.end();
       child.kill('SIGTERM');

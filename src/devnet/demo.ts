@@ -1,18 +1,20 @@
 /** The demo: a simulated chain in its own process, loaded over Arrow Flight into a fresh database. */
 import { migrate } from '../db/migrate.ts';
 import type { Pool } from '../db/query.ts';
-import { connectFlight } from '../flight/client.ts';
-import { ingest, type IngestEvent } from '../jobs/ingest.ts';
+import type { DatabaseAddress } from '../db/sessions.ts';
+import type { IngestEvent } from '../jobs/ingest.ts';
 import { parseConfig } from '../runtime/config.ts';
+import { postgresStore } from '../warehouse/state/postgres.ts';
 import { verifyBalances } from '../warehouse/verify.ts';
 import { busiestBalances, readSummary, type BalanceLine, type Summary } from '../warehouse/summary.ts';
 import { spawnDevnet } from './child.ts';
+import { DEMO_STREAM, LIVE_BLOCKS, runDemoStream } from './demo-stream.ts';
 import { consolidateFirstWeeks, type DemoWeeks } from './demo-weeks.ts';
 
-/** Its chain: a block every ten minutes for a hundred days, so that it spans more than three months. */
+/** Its chain: a block every ten minutes for a hundred days, so that it spans more than three months. The last ones come live. */
 const DEMO_CHAIN = {
   seed: 1,
-  blocks: 14_400,
+  blocks: 14_400 - LIVE_BLOCKS,
   blockSeconds: 600,
   transfersPerBlock: 30,
   accounts: 5000,
@@ -30,6 +32,7 @@ streams:
     query: SELECT _block_num, timestamp, log_index, token, "from", "to", value FROM transfers
     ordinal: log_index
     rules: ["to:+value", "from:-value"]
+    parallel: { workers: 2, partition_blocks: 720 }
 `;
 
 /** What the demo tells: the fields of its JSON line, and a few balances for people. */
@@ -40,6 +43,13 @@ export interface DemoReport extends Summary, DemoWeeks {
   readonly state_rows: number;
   readonly blocks: number;
   readonly transfers: number;
+  /** Forks that were taken back while the stream was live. */
+  readonly reorgs: number;
+  /** Times the stream was stopped and went on from its ledger. */
+  readonly restarts: number;
+  /** Holes in the ledger: must be 0. */
+  readonly gaps: number;
+  /** Seconds until history was loaded and folded. */
   readonly seconds: number;
   /** Balance changes per second, Flight to committed. */
   readonly rows_per_second: number;
@@ -48,7 +58,8 @@ export interface DemoReport extends Summary, DemoWeeks {
 /** Where the demo runs and whom it tells. */
 export interface DemoOptions {
   readonly pool: Pool;
-  readonly connectionString: string;
+  /** Its database, for the stream's own connections. */
+  readonly address: DatabaseAddress;
   readonly signal: AbortSignal;
   readonly say: (text: string) => void;
   readonly onEvent: (event: IngestEvent) => void;
@@ -58,53 +69,42 @@ export interface DemoOptions {
 export const runDemo = async (
   options: DemoOptions,
 ): Promise<{ report: DemoReport; busiest: BalanceLine[] }> => {
-  const { pool, say } = options;
+  const { pool, address, signal, say } = options;
   say('applying migrations');
-  await migrate({ connectionString: options.connectionString });
-  say(
-    `starting a simulated chain of ${DEMO_CHAIN.blocks.toLocaleString('en')} blocks behind an Arrow Flight server`,
-  );
+  await migrate({ connectionString: address.url });
+  const { blocks } = DEMO_CHAIN;
+  say(`starting a simulated chain of ${blocks.toLocaleString('en')} blocks behind an Arrow Flight server`);
   const devnet = await spawnDevnet({ chain: DEMO_CHAIN });
   try {
-    const config = parseConfig(demoPolicy(devnet.url), {}, 'demo');
-    const client = connectFlight({ url: devnet.url });
-    const started = performance.now();
     let weeks: Promise<DemoWeeks> | null = null;
     const onEvent = (event: IngestEvent): void => {
       options.onEvent(event);
       const block = event.kind === 'committed' ? (event.result.ranges.at(-1)?.range.end ?? 0) : 0;
-      if (weeks !== null || block < DEMO_CHAIN.blocks / 2) return;
+      if (weeks !== null || block < blocks / 2) return;
       say('consolidating the first weeks, while later ones are being loaded');
-      weeks = consolidateFirstWeeks(pool, options.signal);
+      weeks = consolidateFirstWeeks(pool, signal);
       weeks.catch(() => undefined); // told below, behind what the load has to say
     };
-    const result = await ingest({
-      pool,
-      client,
-      stream: 'demo',
-      config: config.streams['demo']!,
-      serverKind: 'amp',
-      window: { from: null, to: null },
-      follow: false,
-      signal: options.signal,
-      now: new Date(),
-      onEvent,
-    }).finally(() => client.close());
-    const seconds = (performance.now() - started) / 1000;
-    const consolidated = await (weeks ?? consolidateFirstWeeks(pool, options.signal));
+    const config = parseConfig(demoPolicy(devnet.url), {}, 'demo');
+    const stream = await runDemoStream({ address, config, devnet, blocks, signal, say, onEvent });
+    const consolidated = await (weeks ?? consolidateFirstWeeks(pool, signal));
     say('verifying: recomputing every balance from the changes');
     const { differences, balances, state_rows } = await verifyBalances(pool, { oneIn: 1 });
     const summary = await readSummary(pool);
+    const gaps = await postgresStore(pool, DEMO_STREAM).gaps('devnet', { from: 0, to: blocks + LIVE_BLOCKS });
     const report = {
-      blocks: result.blocks,
-      transfers: result.rows / 2,
+      blocks: blocks + LIVE_BLOCKS - gaps.reduce((sum, { from, to }) => sum + to! - from!, 0),
+      transfers: summary.balance_changes / 2,
       ...summary,
       balances,
       state_rows,
       differences,
+      reorgs: stream.reorgs,
+      restarts: stream.restarts,
+      gaps: gaps.length,
       ...consolidated,
-      seconds: Math.round(seconds * 100) / 100,
-      rows_per_second: Math.round(result.rows / seconds),
+      seconds: Math.round(stream.seconds * 100) / 100,
+      rows_per_second: Math.round(stream.rows / stream.seconds),
     };
     return { report, busiest: await busiestBalances(pool, 8) };
   } finally {

@@ -1,4 +1,8 @@
-/** A devnet in a process of its own: options as one JSON argument, `{"url": …}` as one line when it listens. */
+/**
+ * A devnet in a process of its own: options as one JSON argument, `{"url": …}` as one line when it listens; then each line of its
+ * stdin moves a simulated chain.
+ */
+import { createInterface } from 'node:readline';
 import { messageOf } from '../runtime/errors.ts';
 import { createChain } from './chain.ts';
 import type { ChainOptions, SimulatedChain } from './chain.ts';
@@ -16,6 +20,18 @@ export interface DevnetProcessOptions extends Omit<DevnetOptions, 'chain'> {
   readonly blockInterval_ms?: number | undefined;
 }
 
+/** What a line of stdin, in JSON, makes of the chain. */
+export type ChainMove =
+  /** So many blocks more. */
+  | { readonly move: 'advance'; readonly blocks: number }
+  /** A fork: `depth` blocks go, `blocks` come in their place. */
+  | { readonly move: 'reorg'; readonly depth: number; readonly blocks: number };
+
+/** A devnet whose chain can be moved, where it is a simulated one. */
+export interface MovableDevnet extends Devnet {
+  move(move: ChainMove): void;
+}
+
 /** Adds a block every `interval_ms` until the returned function is called. */
 const advanceInRealTime = (chain: Pick<SimulatedChain, 'advance'>, interval_ms: number): (() => void) => {
   const timer = setInterval(() => chain.advance(1), interval_ms);
@@ -23,10 +39,15 @@ const advanceInRealTime = (chain: Pick<SimulatedChain, 'advance'>, interval_ms: 
 };
 
 /** Starts what the options describe; `stop` of the result also ends the block production. */
-export const startDevnetProcess = async (options: DevnetProcessOptions): Promise<Devnet> => {
+export const startDevnetProcess = async (options: DevnetProcessOptions): Promise<MovableDevnet> => {
   const { chain: chainOptions, replay, blockInterval_ms, ...server } = options;
-  const chain = replay === undefined ? createChain(chainOptions) : replayChain(replay);
-  const devnet = await startDevnet({ ...server, chain });
+  const simulated = replay === undefined ? createChain(chainOptions) : null;
+  const chain = simulated ?? replayChain(replay!);
+  const move = (given: ChainMove): void => {
+    if (given.move === 'advance') chain.advance(given.blocks);
+    else simulated?.reorg(given.depth, given.blocks);
+  };
+  const devnet = { ...(await startDevnet({ ...server, chain })), move };
   if (blockInterval_ms === undefined) return devnet;
   const rest = advanceInRealTime(chain, blockInterval_ms);
   return {
@@ -47,7 +68,9 @@ const main = async (argument: string): Promise<void> => {
   process.once('SIGTERM', stop);
   process.once('SIGINT', stop);
   // Whoever started us holds our stdin: when it closes, they are gone.
-  process.stdin.resume().once('end', stop).once('error', stop);
+  const lines = createInterface({ input: process.stdin });
+  lines.on('line', (line) => devnet.move(JSON.parse(line) as ChainMove)).once('close', stop);
+  process.stdin.once('error', stop);
   process.stdout.write(`${JSON.stringify({ url: devnet.url })}\n`);
 };
 

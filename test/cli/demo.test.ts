@@ -35,9 +35,12 @@ test('loads a simulated chain into a fresh database and tells what it loaded, as
     'bytes_before',
     'consolidated_weeks',
     'differences',
+    'gaps',
     'nonzero_assets',
     'partitions_after',
     'partitions_before',
+    'reorgs',
+    'restarts',
     'rows_per_second',
     'seconds',
     'state_rows',
@@ -45,6 +48,7 @@ test('loads a simulated chain into a fresh database and tells what it loaded, as
     'weeks',
   ]);
   expect(report).toMatchObject({ blocks: 14_400, assets: 20, nonzero_assets: 0, differences: 0 });
+  expect(report).toMatchObject({ reorgs: 3, restarts: 1, gaps: 0 });
   expect(report).toMatchObject({ consolidated_weeks: 10, partitions_before: 40, partitions_after: 10 });
   expect(report['bytes_after']).toBeLessThan(report['bytes_before'] ?? 0);
   expect(report['balance_changes']).toBe(2 * (report['transfers'] ?? 0));

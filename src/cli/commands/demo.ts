@@ -16,7 +16,7 @@ const DEMO_DATABASE = 'pgstrata_demo';
 /** What it reports, in tables that fit a terminal: loaded, verified, consolidated. */
 const PARTS: readonly (readonly (keyof DemoReport)[])[] = [
   ['blocks', 'transfers', 'balance_changes', 'accounts', 'assets', 'weeks', 'seconds', 'rows_per_second'],
-  ['balances', 'state_rows', 'differences', 'nonzero_assets'],
+  ['reorgs', 'restarts', 'gaps', 'balances', 'state_rows', 'differences', 'nonzero_assets'],
   ['consolidated_weeks', 'partitions_before', 'partitions_after', 'bytes_before', 'bytes_after'],
 ];
 
@@ -24,7 +24,7 @@ const PARTS: readonly (readonly (keyof DemoReport)[])[] = [
 export const demoCommand = (): Command =>
   new Command('demo')
     .description(
-      `Load a simulated chain into a fresh database (${DEMO_DATABASE}), fold its balances, consolidate its first weeks meanwhile, verify all and show some.`,
+      `Load a simulated chain into a fresh database (${DEMO_DATABASE}) by two workers, follow it through forks and a restart, consolidate its first weeks meanwhile, verify every balance and show some.`,
     )
     .addHelpText('after', '\nExample:\n  npm run demo -- --json')
     .action(async (options: GlobalOptions) => {
@@ -35,15 +35,16 @@ export const demoCommand = (): Command =>
       const server = await findDatabase(config, say);
       try {
         const connectionString = await recreateDatabase(server.url, DEMO_DATABASE);
-        const pool = createPool(connectionString, {
+        const settings = {
           allowPlaintext: config.database.allow_plaintext,
           synchronousCommit: 'off',
-        });
+        } as const;
+        const pool = createPool(connectionString, settings);
         try {
           const onEvent = showProgress(progress, createLogger(process.env));
           const { report, busiest } = await runDemo({
             pool,
-            connectionString,
+            address: { url: connectionString, options: settings },
             signal: lifecycle.signal,
             say,
             onEvent,
