@@ -150,7 +150,7 @@ const readWarnings = async (pool: Pool): Promise<readonly string[]> => {
 };
 
 /** What apply does in a step; the first word of its name. */
-export type Phase = 'stage' | 'capture' | 'copy' | 'index' | 'freeze' | 'replay' | 'prove' | 'swap';
+export type Phase = 'stage' | 'capture' | 'copy' | 'freeze' | 'index' | 'replay' | 'prove' | 'swap';
 
 /** The steps for one week. */
 export const weekSteps = (
@@ -207,18 +207,18 @@ export const weekSteps = (
       'Copies all rows at one snapshot that is younger than the capture.',
     ),
     step(
+      'freeze',
+      [`vacuum (freeze) ${stage}`, mark(week, 'freezing')],
+      [],
+      { rows: size.rows, bytes: size.heap_bytes },
+      'No later VACUUM has to touch it, and index-only scans work at once; the proof is relallvisible = relpages. Before the indexes: building them writes no page a second time then.',
+    ),
+    step(
       'index',
-      [...indexes, mark(week, 'indexing')],
+      [...indexes, `analyze ${stage}`, mark(week, 'indexing')],
       [],
       { rows: size.rows, bytes: size.index_bytes },
       'Keys and indexes, packed; all that the parent has, so that attaching builds none.',
-    ),
-    step(
-      'freeze',
-      [`vacuum (freeze, analyze) ${stage}`, mark(week, 'freezing')],
-      [],
-      { rows: size.rows, bytes: size.heap_bytes },
-      'No later VACUUM has to touch it, and index-only scans work at once; the proof is relallvisible = relpages.',
     ),
     step(
       'replay',

@@ -3,7 +3,7 @@
  *
  * ```
  *   planned, capturing                                    ──► taken away: the copy is not whole
- *   copying, indexing, freezing, replaying, verified      ──► gone on with, from the first index that is missing
+ *   copying, freezing, indexing, replaying, verified      ──► gone on with, from the first index that is missing
  *   undoing                                               ──► gone on with
  *   swapped, undone, dropped, failed                      ──► nothing to do, but a table that an undo meant to drop
  * ```
