@@ -1,5 +1,5 @@
 --! Previous: sha1:af5ea603f2290d32931279f0b3ec6772b1d7e672
---! Hash: sha1:c954c4830c174308f01d4e7d3aee14fd41739206
+--! Hash: sha1:e666faf0a262de3c3ccb36b74a2f6f8a534f5b24
 
 -- Checked for each of its rows, the key made retention hold up folds for a third longer; the rows go where their retention
 -- does (drop_held, undo_retention), and that is never deleted.
@@ -131,6 +131,53 @@ $$;
 comment on function strata.advance_state(regclass, regclass) is
   'Brings the state (or one partition of it) to the newest rows of a table of balances that are newer than all it knows of their keys.';
 --! EndIncluded functions/advance_state.sql
+--! Included functions/stage_changes.sql
+create or replace function strata.stage_changes(source_id smallint, from_block bigint, to_block bigint, hash_partition int default null) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+as $$
+declare
+  grain    text;
+  earliest timestamptz;
+  latest   timestamptz;
+  unknown  bigint;
+begin
+  select st.grain into strict grain
+    from strata.sources src join strata.streams st on st.stream = src.stream where src.source_id = stage_changes.source_id;
+  select min(b.min_time), max(b.max_time) into earliest, latest
+    from strata.stream_batches b
+   where b.source_id = stage_changes.source_id and b.end_block >= from_block and b.start_block <= to_block;
+  perform strata.open_deltas();
+  if earliest is null then
+    return;
+  end if;
+  -- Literal times: the ledger knows when the rows of these blocks are, so that other weeks are not even planned for.
+  execute format($stage$
+    insert into pg_temp.balance_deltas (account_address, asset_id, period, delta, change_count)
+    select account_address, asset_id, date_bin(interval '1 %4$s', block_time, timestamptz '1970-01-01 00:00:00+00'), sum(delta), count(*)
+      from strata.balance_changes
+     where source_id = %1$s and block_num between %2$s and %3$s and block_time between %5$L and %6$L
+       and (%7$L is null or satisfies_hash_partition('strata.account_balances_current'::regclass, 4, %7$L, account_address))
+     group by 1, 2, 3
+  $stage$, source_id, from_block, to_block, grain, earliest, latest, hash_partition);
+
+  -- A balance of nothing that has a name is shown by no view and checked by no sum.
+  select d.asset_id into unknown
+    from (select distinct b.asset_id from pg_temp.balance_deltas b) d
+   where not exists (select from strata.assets a where a.asset_id = d.asset_id) limit 1;
+  if unknown is not null then
+    raise exception 'changes of blocks % to % are in asset %, which strata.assets does not have', from_block, to_block, unknown
+      using errcode = 'foreign_key_violation',
+            hint = 'Insert it there: its id is strata.asset_id(network, standard, asset_key, token_id). Then fold again.';
+  end if;
+end
+$$;
+
+comment on function strata.stage_changes(smallint, bigint, bigint, int) is
+  'Stages the stored changes of a source''s blocks (both inclusive), of all accounts or of one hash partition of the state, for fold_deltas().';
+--! EndIncluded functions/stage_changes.sql
 --! Included functions/find_late_priors.sql
 create or replace function strata.find_late_priors(earliest timestamptz, latest timestamptz, opened timestamptz) returns void
 language plpgsql
