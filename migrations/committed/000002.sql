@@ -1,5 +1,5 @@
 --! Previous: sha1:af5ea603f2290d32931279f0b3ec6772b1d7e672
---! Hash: sha1:e666faf0a262de3c3ccb36b74a2f6f8a534f5b24
+--! Hash: sha1:7ec651a489c1686cb1f1887094be131e853a6a0b
 
 -- Checked for each of its rows, the key made retention hold up folds for a third longer; the rows go where their retention
 -- does (drop_held, undo_retention), and that is never deleted.
@@ -99,6 +99,46 @@ $$;
 comment on function strata.fill_week_partition(timestamptz, int) is
   'The first half of fold_week_partition(): balances of one hash partition of the week, in a table beside the set with all its indexes, and the state after them; returns the balance rows. Where the partition has rows already (snapshots), they go straight into it.';
 --! EndIncluded functions/fill_week_partition.sql
+--! Included functions/place_week_partition.sql
+create or replace function strata.place_week_partition(week_start timestamptz, remainder int) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  place       record;
+  schema_name name;
+  leaf_name   name;
+  fresh       regclass;
+  index_name  name;
+begin
+  select l.* into strict place
+    from strata.week_leaves('account_balances', strata.week_start(week_start)) l where l.remainder = place_week_partition.remainder;
+  select n.nspname, c.relname into strict schema_name, leaf_name
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = place.leaf;
+  fresh := to_regclass(format('%I.%I', schema_name, 'fresh_' || place.leaf::oid));
+  if fresh is null then
+    return;
+  end if;
+  -- Whoever checks a hash holds the week until commit: one after the other, or two would wait for each other.
+  perform pg_advisory_xact_lock(strata.advisory_key('place ' || place.week::oid));
+  -- Proved before the week is locked, so that ATTACH need not scan.
+  execute format('alter table %s add constraint fresh_hash check (satisfies_hash_partition(%s, %s, %s, account_address))',
+    fresh, place.week::oid, place.modulus, place.remainder);
+  execute format('alter table %s detach partition %s', place.week, place.leaf);
+  execute format('drop table %s', place.leaf);
+  for index_name in select c.relname from pg_index i join pg_class c on c.oid = i.indexrelid where i.indrelid = fresh and c.relname like 'fresh%' loop
+    execute format('alter index %I.%I rename to %I', schema_name, index_name, replace(index_name, 'fresh_' || place.leaf::oid, leaf_name));
+  end loop;
+  execute format('alter table %s rename to %I', fresh, leaf_name);
+  execute format('alter table %s attach partition %s for values with (modulus %s, remainder %s)',
+    place.week, fresh, place.modulus, place.remainder);
+  execute format('alter table %s drop constraint fresh_hash', fresh);
+end
+$$;
+
+comment on function strata.place_week_partition(timestamptz, int) is
+  'The second half of fold_week_partition(): puts the table that was filled beside the set into the place of the empty partition, without a scan.';
+--! EndIncluded functions/place_week_partition.sql
 --! Included functions/advance_state.sql
 create or replace function strata.advance_state(balances regclass, state regclass) returns void
 language plpgsql
