@@ -128,6 +128,7 @@ export { applyAdopt, type AdoptOptions, type AdoptResult } from './warehouse/par
 export { watchSets } from './warehouse/partitions/watch.ts';
 export { type Alert } from './warehouse/partitions/alerts.ts';
 export { foldStream, type FoldOptions, type FoldResult } from './jobs/fold.ts';
+export { foldWeek, type FoldWeekOptions } from './warehouse/balances.ts';
 export {
   verifyBalances,
   type Difference,

@@ -7,6 +7,7 @@ declare
   schema_name name;
   leaf_name   name;
   fresh       regclass;
+  index_name  name;
 begin
   select l.* into strict place
     from strata.week_leaves('account_balances', strata.week_start(week_start)) l where l.remainder = place_week_partition.remainder;
@@ -23,6 +24,9 @@ begin
     fresh, place.week::oid, place.modulus, place.remainder);
   execute format('alter table %s detach partition %s', place.week, place.leaf);
   execute format('drop table %s', place.leaf);
+  for index_name in select c.relname from pg_index i join pg_class c on c.oid = i.indexrelid where i.indrelid = fresh and c.relname like 'fresh%' loop
+    execute format('alter index %I.%I rename to %I', schema_name, index_name, replace(index_name, 'fresh_' || place.leaf::oid, leaf_name));
+  end loop;
   execute format('alter table %s rename to %I', fresh, leaf_name);
   execute format('alter table %s attach partition %s for values with (modulus %s, remainder %s)',
     place.week, fresh, place.modulus, place.remainder);

@@ -8,6 +8,7 @@ declare
   grain    text;
   earliest timestamptz;
   latest   timestamptz;
+  unknown  bigint;
 begin
   select st.grain into strict grain
     from strata.sources src join strata.streams st on st.stream = src.stream where src.source_id = stage_changes.source_id;
@@ -27,6 +28,16 @@ begin
        and (%7$L is null or satisfies_hash_partition('strata.account_balances_current'::regclass, 4, %7$L, account_address))
      group by 1, 2, 3
   $stage$, source_id, from_block, to_block, grain, earliest, latest, hash_partition);
+
+  -- A balance of nothing that has a name is shown by no view and checked by no sum.
+  select d.asset_id into unknown
+    from (select distinct b.asset_id from pg_temp.balance_deltas b) d
+   where not exists (select from strata.assets a where a.asset_id = d.asset_id) limit 1;
+  if unknown is not null then
+    raise exception 'changes of blocks % to % are in asset %, which strata.assets does not have', from_block, to_block, unknown
+      using errcode = 'foreign_key_violation',
+            hint = 'Insert it there: its id is strata.asset_id(network, standard, asset_key, token_id). Then fold again.';
+  end if;
 end
 $$;
 

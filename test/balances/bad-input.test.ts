@@ -101,4 +101,26 @@ describe('an asset', () => {
     await grained('hourly', 'hour').play(blocksOf([move(0, 2, 7, HOUR)]), 0);
     await expectExact(database.pool);
   });
+
+  test('that strata.assets does not have is refused when changes in it are to be folded, and nothing of them is', async () => {
+    const before = await expectExact(database.pool);
+    const client = await database.pool.connect();
+    try {
+      await client.query('begin');
+      await client.query(`insert into strata.balance_changes (account_address, asset_id, block_time, block_num, ordinal, source_id, delta)
+        select account_address, strata.asset_id('tests', 'erc0', 'unheard of', null), block_time, block_num, 9, source_id, delta from strata.balance_changes limit 1`);
+      await expect(
+        client.query(`select strata.fold_changes(source_id, start_block, end_block)
+          from strata.stream_batches join strata.sources using (source_id) where stream = 'good'`),
+      ).rejects.toMatchObject({
+        code: '23503',
+        message: expect.stringContaining('which strata.assets does not have') as string,
+        hint: expect.stringContaining('strata.asset_id(') as string,
+      });
+    } finally {
+      await client.query('rollback');
+      client.release();
+    }
+    expect(await expectExact(database.pool)).toEqual(before);
+  });
 });

@@ -72,7 +72,7 @@ describe('the bulk fold', () => {
   test('leaves weeks as their set makes them: the same leaves, indexes and constraints, and nothing beside', async () => {
     const shape = `select jsonb_agg(jsonb_build_array(c.relname, c.reloptions, pg_get_expr(c.relpartbound, c.oid),
         (select jsonb_agg(pg_get_constraintdef(k.oid) order by k.contype, pg_get_constraintdef(k.oid)) from pg_constraint k where k.conrelid = c.oid and k.contype <> 'n'),
-        (select jsonb_agg(jsonb_build_array(am.amname, x.indisprimary, x.indisvalid, pc.relname like 'account_balances_20%') order by am.amname)
+        (select jsonb_agg(jsonb_build_array(ic.relname, am.amname, x.indisprimary, x.indisvalid, pc.relname like 'account_balances_20%') order by ic.relname)
            from pg_index x join pg_class ic on ic.oid = x.indexrelid join pg_am am on am.oid = ic.relam
            join pg_inherits xi on xi.inhrelid = ic.oid join pg_class pc on pc.oid = xi.inhparent where x.indrelid = c.oid)) order by c.relname)
       from pg_class c where c.relnamespace = 'strata'::regnamespace and c.relkind in ('r', 'p') and c.relname ~ '^(account_balances_20|fresh)'`;
