@@ -49,12 +49,15 @@ const SLOW_MS = 30_000;
 /** Runs that are listed. */
 const RUNS_SHOWN = 40;
 
-/** Time that reading sizes may take. */
-const SIZES_LIMIT_MS = 30_000;
+/** What people look for first comes first. */
+const WAVES: readonly (readonly (keyof Sections)[])[] = [['map', 'streams', 'runs'], ['alerts']];
+
+/** Time that reading them may take. */
+const SLOW_LIMIT_MS = 30_000;
 
 /** A board over `reader`. */
 export const createBoard = (reader: Reader, refresh_ms = FRESH_MS): Board => {
-  const sizes = createCell(() => reader.read(readSizes, SIZES_LIMIT_MS), SLOW_MS);
+  const sizes = createCell(() => reader.read(readSizes, SLOW_LIMIT_MS), SLOW_MS);
   let measuring: Promise<unknown> | null = null;
   const readMap = async (): Promise<readonly SetMap[]> => {
     const atlas = await reader.read(readAtlas);
@@ -71,7 +74,7 @@ export const createBoard = (reader: Reader, refresh_ms = FRESH_MS): Board => {
     streams: createCell(() => reader.read(readCards), refresh_ms),
     map: createCell(readMap, refresh_ms),
     runs: createCell(() => reader.read((client) => readRuns(client, RUNS_SHOWN)), refresh_ms),
-    alerts: createCell(() => reader.read((client) => watchSets(client)), SLOW_MS),
+    alerts: createCell(() => reader.read((client) => watchSets(client), SLOW_LIMIT_MS), SLOW_MS),
   };
   const listeners = new Set<Listener>();
   const told = new Map<keyof Sections, string>();
@@ -81,25 +84,25 @@ export const createBoard = (reader: Reader, refresh_ms = FRESH_MS): Board => {
   const tell: Listener = (event, json) => {
     for (const listener of listeners) listener(event, json);
   };
-  const refresh = async (): Promise<void> => {
-    const failures: string[] = [];
-    await Promise.all(
-      (Object.keys(sections) as (keyof Sections)[]).map(async (name) => {
-        try {
-          const json = JSON.stringify(await sections[name].get());
-          if (told.get(name) === json) return;
-          told.set(name, json);
-          tell(name, json);
-        } catch (thrown) {
-          failures.push(messageOf(thrown));
-        }
-      }),
-    );
-    const now = failures[0] ?? null;
-    if (now !== trouble) {
-      trouble = now;
-      tell('trouble', JSON.stringify(trouble));
+  const refreshOne = async (name: keyof Sections): Promise<string | null> => {
+    try {
+      const json = JSON.stringify(await sections[name].get());
+      if (told.get(name) !== json) {
+        told.set(name, json);
+        tell(name, json);
+      }
+      return null;
+    } catch (thrown) {
+      return messageOf(thrown);
     }
+  };
+  const refresh = async (): Promise<void> => {
+    const failures: (string | null)[] = [];
+    for (const wave of WAVES) failures.push(...(await Promise.all(wave.map(refreshOne))));
+    const now = failures.find((failure) => failure !== null) ?? null;
+    if (now === trouble) return;
+    trouble = now;
+    tell('trouble', JSON.stringify(trouble));
   };
   const loop = async (signal: AbortSignal): Promise<void> => {
     while (!signal.aborted) {

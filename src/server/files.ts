@@ -35,7 +35,7 @@ const FILES: Readonly<Record<string, readonly [file: string, type: string]>> = {
   '/map.css': own('map.css', STYLE),
   '/icon.svg': own('icon.svg', 'image/svg+xml'),
   ...Object.fromEntries(
-    ['page', 'dom', 'format', 'streams', 'map', 'runs', 'explorer', 'chart'].map((name) => [
+    ['page', 'dom', 'format', 'streams', 'map', 'week', 'runs', 'explorer', 'chart'].map((name) => [
       `/${name}.js`,
       own(`${name}.js`, SCRIPT),
     ]),

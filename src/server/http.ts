@@ -21,6 +21,7 @@ import {
 } from './access.ts';
 import { createAnswers } from './answers.ts';
 import { createBoard } from './board.ts';
+import { createCell } from './cell.ts';
 import { readPageFiles, type PageFile } from './files.ts';
 import { createMetrics } from './metrics.ts';
 import { createViewers } from './viewers.ts';
@@ -74,6 +75,8 @@ const CONNECTIONS_MAX = 512;
 const REQUEST_LIMIT_MS = 10_000;
 /** Requests that may wait for the database at a time. */
 const WAITING_MAX = 32;
+/** How long a database that has answered a probe is believed to be there. */
+const READY_FRESH_MS = 500;
 /** Time that answers in hand get when the server is stopped. */
 const STOP_LIMIT_MS = 5000;
 
@@ -94,6 +97,7 @@ export const startPageServer = async (options: PageOptions): Promise<PageServer>
   const reader = createReader(options.pool);
   const role = await reader.role();
   const board = createBoard(reader, options.refresh_ms);
+  const where = createCell(() => reader.read(readWhere), READY_FRESH_MS);
   const site: Site = {
     ...options,
     files: await readPageFiles(),
@@ -101,11 +105,11 @@ export const startPageServer = async (options: PageOptions): Promise<PageServer>
     answers: createAnswers(reader),
     metrics: createMetrics({ reader, board, pool: options.pool, version: options.version }),
     isReady: () =>
-      board.sections.streams.get().then(
+      where.get().then(
         () => true,
         () => false,
       ),
-    about: async () => ({ version: options.version, role, ...(await reader.read(readWhere)) }),
+    about: async () => ({ version: options.version, role, ...(await where.get()) }),
     waiting: 0,
   };
   const server = createServer({
@@ -119,6 +123,8 @@ export const startPageServer = async (options: PageOptions): Promise<PageServer>
     server.once('error', (error: NodeJS.ErrnoException) => reject(cannotListen(error, options)));
     server.listen(options.port, options.host, resolve);
   });
+  // The first to look finds it drawn; what fails now is told to whoever looks.
+  board.sections.map.get().catch(() => undefined);
   const { port } = server.address() as AddressInfo;
   const shown = options.host.includes(':') ? `[${options.host}]` : options.host;
   return {
@@ -262,7 +268,7 @@ const sendFile = (file: PageFile, request: IncomingMessage, response: ServerResp
     response.writeHead(304).end();
     return;
   }
-  const zipped = /\bgzip\b/.test(String(request.headers['accept-encoding'] ?? ''));
+  const zipped = /\bgzip\b/.test(request.headers['accept-encoding']?.toString() ?? '');
   if (zipped) response.setHeader('content-encoding', 'gzip');
   send(response, 200, file.type, zipped ? file.gzipped : file.plain);
 };

@@ -128,7 +128,7 @@ export const createBatchWriter = (
       });
       const dropped = labelled?.dropped ?? 0;
       transaction = null;
-      const { ms: commit_ms } = await timed(opened.commit);
+      const { ms: commit_ms } = await timed(() => opened.commit());
       const cost = { ...written, fold_ms, commit_ms };
       written = { bytes: 0, copy_ms: 0 };
       return {

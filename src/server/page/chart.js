@@ -8,7 +8,8 @@ let library = null;
 const load = () => {
   if (library === null) {
     document.head.append(h('link', { rel: 'stylesheet', href: '/uplot.css' }));
-    library = import('/uplot.js').then((module) => module.default);
+    const path = '/uplot.js';
+    library = import(path).then((module) => module.default);
   }
   return library;
 };
@@ -21,6 +22,30 @@ const colour = (name) => {
   probe.remove();
   return color;
 };
+
+/** Room for the longest number beside an axis. */
+const axisWidth = (_plot, texts) => 24 + 7 * Math.max(3, ...(texts ?? []).map((text) => text.length));
+
+/** Numbers beside an axis, with as many digits as it takes to tell them apart. */
+const axisTexts = (ticks, short) => {
+  const texts = ticks.map(short);
+  if (new Set(texts).size === texts.length) return texts;
+  for (let digits = 4; digits < 16; digits++) {
+    const longer = ticks.map((tick) => tick.toPrecision(digits));
+    if (new Set(longer).size === longer.length) return longer;
+  }
+  return texts;
+};
+
+/** Dates under an axis: the year where it begins, hours where days would repeat. */
+const axisDates = (_plot, ticks, _axis, _space, step) =>
+  ticks.map((tick, index) => {
+    const iso = new Date(tick * 1000).toISOString();
+    if (step < 86_400) return iso.slice(11, 16);
+    return index === 0 || iso.slice(0, 4) !== new Date(ticks[index - 1] * 1000).toISOString().slice(0, 4)
+      ? iso.slice(0, 10)
+      : iso.slice(5, 10);
+  });
 
 const dark = matchMedia('(prefers-color-scheme: dark)');
 
@@ -63,7 +88,10 @@ export const plot = async (box, what) => {
         tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), 'UTC'),
         cursor: { y: false, drag: { x: false, y: false } },
         legend: { live: true },
-        axes: [axis, { ...axis, size: 78, values: (_plot, ticks) => ticks.map(what.value) }],
+        axes: [
+          { ...axis, values: axisDates, space: 70 },
+          { ...axis, size: axisWidth, values: (_plot, ticks) => axisTexts(ticks, what.value) },
+        ],
         series: [
           {
             value: (_plot, seconds) =>

@@ -5,8 +5,9 @@
  * attributes; `class` and `text` are what they say; functions are listeners of the event behind `on`.
  *
  * @param {string} tag
- * @param {Record<string, unknown>} [attributes]
+ * @param {Record<string, string | number | boolean | null | undefined | ((event: any) => unknown)>} [attributes]
  * @param {...(Node | string | null | undefined | false)} children
+ * @returns {any} the element, of the kind its tag says
  */
 export const h = (tag, attributes = {}, ...children) => {
   const element = document.createElement(tag);
@@ -22,8 +23,11 @@ export const h = (tag, attributes = {}, ...children) => {
   return element;
 };
 
-/** @param {string} id */
-export const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
+/**
+ * @param {string} id
+ * @returns {any} the element, of whatever kind the page has there
+ */
+export const byId = (id) => document.getElementById(id);
 
 /**
  * Puts children in the place of what an element holds, and says that it is no longer waited for.
@@ -43,7 +47,7 @@ export const fill = (element, ...children) => {
  * @param {string} caption for those who do not see it
  * @param {readonly { head: string, num?: boolean, class?: string, cell: (row: T) => Node | string | null }[]} columns
  * @param {readonly T[]} rows
- * @param {{ class?: string, row?: (row: T) => Record<string, unknown>, below?: (row: T) => Node | null }} [options]
+ * @param {{ class?: string, row?: (row: T) => Record<string, string | null>, below?: (row: T) => Node | null }} [options]
  */
 export const table = (caption, columns, rows, options = {}) =>
   h(

@@ -1,7 +1,7 @@
 /** The balance explorer: an account's holdings, their history and any instant of it; an asset's holders and how concentrated it is. */
 import { clearPlot, plot } from './chart.js';
 import { ask, byId, failure, fill, h, table } from './dom.js';
-import { count, exact, minute, percent, rough } from './format.js';
+import { clip, count, exact, minute, percent, rough } from './format.js';
 
 const view = { account: '', asset: '', assets: /** @type {any[]} */ ([]) };
 
@@ -34,19 +34,26 @@ const answer = async (kind, box, question, show) => {
 
 const nameOf = (asset) => {
   const token = asset.token_id ? ` #${asset.token_id}` : '';
-  return `${asset.symbol ?? asset.asset}${token}`;
+  return `${clip(asset.symbol ?? asset.asset)}${token}`;
 };
 
 const HOLDINGS = [
   {
     head: 'Asset',
     cell: (row) =>
-      h('button', { class: 'link mono', type: 'button', text: nameOf(row), onclick: () => showHistory(row) }),
+      h('button', {
+        class: 'link mono',
+        type: 'button',
+        text: nameOf(row),
+        title: row.asset,
+        onclick: () => showHistory(row),
+      }),
   },
   {
     head: 'Balance',
     class: 'amount mono',
-    cell: (row) => h('span', { text: exact(row.amount), 'data-exact': row.amount }),
+    cell: (row) =>
+      h('span', { class: row.negative ? 'bad' : null, text: exact(row.amount), 'data-exact': row.amount }),
   },
   { head: 'Changed in', class: 'num', cell: (row) => minute(row.changed_in) },
 ];
@@ -145,11 +152,12 @@ const showInstant = async () => {
     output.dataset.exact = amount;
     output.dataset.at = instant;
   } catch (thrown) {
-    output.textContent = thrown.message;
+    fill(output, failure(thrown));
   }
 };
 
-const holderColumns = () => [
+/** Bars compare with the largest holder. */
+const holderColumns = (largest) => [
   {
     head: 'Account',
     cell: (row) =>
@@ -170,7 +178,7 @@ const holderColumns = () => [
     class: 'num',
     cell: (row) => {
       const bar = h('span', { class: 'bar' });
-      bar.style.width = `${Math.min(100, row.share * 100)}%`;
+      bar.style.width = `${(row.share / largest) * 100}%`;
       return h('span', {}, percent(row.share), bar);
     },
   },
@@ -211,7 +219,7 @@ const showAsset = async (asset) => {
               h(
                 'div',
                 { class: 'scroll', tabindex: 0, role: 'group', 'aria-label': 'Top holders' },
-                table('Top holders', holderColumns(), rows),
+                table('Top holders', holderColumns(rows[0].share), rows),
               ),
             ),
       ),

@@ -47,8 +47,13 @@ export const exact = (text) => {
 /** Of an amount of many digits, enough to compare by eye. @param {string} text */
 export const rough = (text) => {
   const value = Number(text);
-  return Math.abs(value) < 1e15 ? short(value) : value.toExponential(3).replace('e+', ' × 10^');
+  if (Math.abs(value) < 1e15) return short(value);
+  const [digits, power] = value.toExponential(4).split('e+');
+  return `${Number(digits)}e${power}`;
 };
+
+/** The two ends of a long name. @param {string} text */
+export const clip = (text) => (text.length > 20 ? `${text.slice(0, 10)}…${text.slice(-6)}` : text);
 
 /** @param {number} share from 0 to 1 */
 export const percent = (share) => `${(share * 100).toFixed(share < 0.1 ? 2 : 1)} %`;

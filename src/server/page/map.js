@@ -1,31 +1,12 @@
-/** The strata map: a grid of weeks that is drawn once and then patched, walked by arrow keys, with the chosen week told in full. */
+/** The strata map: a grid of weeks that is drawn once and then patched, and walked by arrow keys. */
 import { byId, fill, h } from './dom.js';
-import { bytes, count, day, minute, percent, span } from './format.js';
-
-/** Each state: its name, and what it says of a week. */
-const STATES = {
-  ahead: ['ahead', 'Made ahead: empty until its time comes.'],
-  hot: ['hot', 'Rows are being written into it now.'],
-  closed: ['closed', 'Its time is over; its hash partitions wait to be consolidated.'],
-  consolidating: [
-    'consolidating',
-    'Its hash partitions are being merged into one table while it is read and written.',
-  ],
-  consolidated: [
-    'consolidated',
-    'One table: its hash partitions were merged, and proved to hold the same rows.',
-  ],
-  held: ['held', 'Taken out by retention; it can still be put back.'],
-  dropped: ['dropped', 'Taken out by retention and dropped. Balances of its time were carried forward.'],
-  gap: [
-    'missing',
-    'No partition covers it: rows of this time make it, and so does `pgstrata maintain ensure`.',
-  ],
-  other: ['other', 'A partition that is not one whole week; maintenance leaves it alone.'],
-};
+import { bytes, count, day } from './format.js';
+import { describe, showWeek, STATES } from './week.js';
 
 const LEAVES_DRAWN_MAX = 8;
-const DENSE_FROM = 40;
+const DENSE_FROM = 60;
+/** Room for a date under each week. */
+const LABELLED_FROM_PX = 42;
 
 /** @type {{ sets: any[], chosen: string | null, week: string | null, columns: number, drawn: string }} */
 const view = { sets: [], chosen: null, week: null, columns: 0, drawn: '' };
@@ -63,6 +44,7 @@ const drawChoice = () => {
 
 /** How many weeks fit beside each other. */
 const columnsFor = (width, weeks) => {
+  if (weeks > DENSE_FROM) return width < 480 ? 26 : 52;
   const room = width < 480 ? 13 : width < 820 ? 26 : 52;
   return weeks <= 26 ? Math.max(13, Math.min(room, weeks)) : room;
 };
@@ -102,7 +84,7 @@ const draw = () => {
   else build(map, set, columns, largest, order);
   if (!set.strata.some((stratum) => key(stratum) === view.week)) view.week = key(favourite(set));
   mark(map);
-  drawDetail(set);
+  showChosen(set);
 };
 
 /** The week that is told of before anybody chooses one: what is going on, else the newest with rows. */
@@ -116,7 +98,8 @@ const build = (map, set, columns, largest, order) => {
   const focused = map.contains(document.activeElement);
   view.drawn = order;
   view.columns = columns;
-  map.className = `map${set.strata.length > DENSE_FROM ? ' dense' : ''}`;
+  const dense = set.strata.length > DENSE_FROM;
+  map.className = `map${dense ? ' dense' : ''}`;
   const rows = [];
   for (let at = 0; at < set.strata.length; at += columns) {
     const weeks = set.strata.slice(at, at + columns);
@@ -127,12 +110,19 @@ const build = (map, set, columns, largest, order) => {
     );
     row.style.setProperty('--columns', String(columns));
     row.append(...weeks.map((stratum) => tile(stratum, set, largest)));
+    if (map.clientWidth / columns >= LABELLED_FROM_PX) row.append(...weeks.map(dateUnder));
     rows.push(row);
   }
   fill(map, ...rows);
   map.setAttribute('role', 'grid');
   map.setAttribute('aria-label', `Weeks of ${set.set}, by time; arrow keys move`);
   if (focused) map.querySelector('[tabindex="0"]')?.focus();
+};
+
+const dateUnder = ({ start, weeks }, index) => {
+  const label = h('small', { 'aria-hidden': 'true', text: weeks > 1 ? '…' : (start ?? '').slice(5, 10) });
+  label.style.gridColumn = String(index + 2);
+  return label;
 };
 
 const tile = (stratum, set, largest) => {
@@ -172,18 +162,6 @@ const layersOf = ({ state, leaves, weeks }, set, largest) => {
 
 /** Five shades, by the root: so that small ones differ, too. */
 const shade = (size, largest) => Math.min(4, Math.floor(Math.sqrt(size / largest) * 5));
-
-const describe = (stratum) => {
-  const [name] = STATES[stratum.state];
-  if (stratum.state === 'gap')
-    return stratum.weeks === 1
-      ? `Week of ${day(stratum.start)}: missing`
-      : `${stratum.weeks} weeks from ${day(stratum.start)}: missing`;
-  const parts = stratum.leaves.length > 1 ? `, ${stratum.leaves.length} partitions` : '';
-  const step = stratum.step ? ` (${stratum.step})` : '';
-  const when = stratum.start ? `Week of ${day(stratum.start)}` : stratum.name;
-  return `${when}: ${name}${step}${parts}${stratum.bytes === null || stratum.bytes === undefined ? '' : `, ${bytes(stratum.bytes)}`}`;
-};
 
 const patch = (map, set, largest) => {
   const tiles = map.querySelectorAll('.week');
@@ -249,71 +227,15 @@ const sample = (state) =>
         h('i', { 'data-size': state === 'ahead' ? 0 : 3 }),
       );
 
-const drawDetail = (set) => {
+const showChosen = (set) => {
   const stratum = set.strata.find((one) => key(one) === view.week);
-  if (stratum === undefined) return;
-  const [name, says] = STATES[stratum.state];
-  const line = (term, value) => value !== '–' && [h('dt', { text: term }), h('dd', { text: value })];
-  const { proof } = stratum;
-  const title =
-    stratum.start === null
-      ? stratum.name
-      : stratum.weeks > 1
-        ? `${stratum.weeks} weeks`
-        : `Week of ${day(stratum.start)}`;
-  const lines = [
-    line('from', minute(stratum.start)),
-    line('to', minute(stratum.end)),
-    line('size', bytes(stratum.bytes)),
-    line('rows, about', count(stratum.rows)),
-    line('step', stratum.step ?? '–'),
-    line('can be put back until', day(stratum.held_until)),
-    ...(proof
-      ? [
-          line('proved rows', count(proof.rows)),
-          line('hash', proof.hash ?? '–'),
-          line('before → after', `${bytes(proof.bytes_before)} → ${bytes(proof.bytes_after)}`),
-          proof.bytes_before > 0 &&
-            proof.bytes_after !== null &&
-            line('smaller by', percent(1 - proof.bytes_after / proof.bytes_before)),
-          line('root locked', proof.root_locked_ms === null ? '–' : span(proof.root_locked_ms / 1000)),
-        ]
-      : []),
-  ];
-  fill(
-    byId('detail'),
-    h('h3', { text: title }),
-    h('p', { class: 'mono soft', text: stratum.name }),
-    h('p', {}, h('strong', { text: `${name}. ` }), says),
-    stratum.error && h('p', { class: 'failed', text: stratum.error }),
-    h('dl', {}, ...lines.filter(Boolean).flat()),
-    stratum.leaves.length > 1 && leafBars(stratum.leaves),
-  );
-};
-
-const leafBars = (leaves) => {
-  const largest = Math.max(1, ...leaves);
-  return h(
-    'ul',
-    { class: 'leaves', 'aria-label': 'Bytes of each hash partition' },
-    ...leaves.slice(0, 32).map((size, index) => {
-      const bar = h('span', { class: 'bar' });
-      bar.style.width = `${((size ?? 0) / largest) * 100}%`;
-      return h(
-        'li',
-        {},
-        h('span', { class: 'soft', text: `#${index}` }),
-        bar,
-        h('span', { class: 'num', text: bytes(size) }),
-      );
-    }),
-  );
+  if (stratum !== undefined) showWeek(stratum);
 };
 
 const choose = (button) => {
   view.week = button.dataset.key;
   mark(byId('map'));
-  drawDetail(current());
+  showChosen(current());
 };
 
 /** Where a key leads from a tile. @type {Record<string, (at: number, last: number) => number>} */
@@ -328,14 +250,14 @@ const STEPS = {
 
 export const startMap = () => {
   const map = byId('map');
-  map.addEventListener('click', (event) => {
+  map.addEventListener('click', (/** @type {any} */ event) => {
     const button = event.target.closest?.('.week');
     if (button) choose(button);
   });
-  map.addEventListener('focusin', (event) => {
+  map.addEventListener('focusin', (/** @type {any} */ event) => {
     if (event.target.matches('.week')) choose(event.target);
   });
-  map.addEventListener('keydown', (event) => {
+  map.addEventListener('keydown', (/** @type {any} */ event) => {
     const tiles = [...map.querySelectorAll('.week')];
     const at = tiles.indexOf(event.target);
     const step = STEPS[event.key];

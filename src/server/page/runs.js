@@ -61,7 +61,7 @@ export const showRuns = (runs) => {
       if (known.dataset.said === said) continue;
       known.dataset.said = said;
       const focused = known.firstElementChild === document.activeElement;
-      known.firstElementChild.replaceWith(line);
+      known.firstElementChild?.replaceWith(line);
       if (focused) line.focus();
     } else {
       const body = h('div', { class: 'body', 'aria-busy': 'true' });
@@ -86,25 +86,29 @@ const open = async (id, body) => {
   }
 };
 
+/** A relation as people call it: our own schema and the quotes are understood. */
+const plain = (relation) => relation.replaceAll('"', '').replace(/^strata\./, '');
+
+/** Locks of a step, those of one mode together. */
+const locksOf = ({ locks }) => {
+  const groups = Map.groupBy(locks, ({ mode, held }) => `${mode} ${held}`);
+  return [...groups.values()].map((group) => {
+    const { mode, held, relation } = group[0];
+    const more = group.length > 1 ? ` and ${group.length - 1} more` : '';
+    return `${mode} on ${plain(relation)}${more}, for ${held === 'moment' ? 'milliseconds' : 'the step'}`;
+  });
+};
+
 const STEPS = [
-  { head: 'Step', cell: (step) => step.name },
+  { head: 'Step', class: 'full', cell: (step) => step.name },
   {
-    head: 'Lock',
-    cell: (step) =>
-      h('span', {
-        class: 'soft',
-        text:
-          step.locks
-            .map(
-              ({ relation, mode, held }) =>
-                `${mode} on ${relation} for ${held === 'moment' ? 'milliseconds' : 'the step'}`,
-            )
-            .join('; ') || 'none',
-      }),
+    head: 'Locks',
+    class: 'soft full',
+    cell: (step) => h('span', { text: locksOf(step).join('; ') || 'none' }),
   },
   { head: 'Rows', num: true, cell: (step) => count(step.rows) },
   { head: 'Bytes', num: true, cell: (step) => bytes(step.bytes) },
-  { head: 'Why', class: 'full', cell: (step) => h('span', { class: 'soft', text: step.why }) },
+  { head: 'Why', class: 'soft full', cell: (step) => step.why },
 ];
 
 const PROOFS = [
@@ -121,7 +125,7 @@ const PROOFS = [
   },
 ];
 
-const STEPS_SHOWN = 12;
+const STEPS_SHOWN = 8;
 
 const tell = (run) => {
   const { steps, notes } = run.plan;

@@ -17,7 +17,7 @@ export interface AssetLine {
 }
 
 /** Assets listed at most. */
-export const ASSETS_MAX = 200;
+const ASSETS_MAX = 200;
 
 /** Assets by name: those whose symbol or key begins so, or all; the named ones first. */
 export const listAssets = async (client: Client, begins: string): Promise<readonly AssetLine[]> => {
@@ -42,7 +42,7 @@ export interface Holding {
 }
 
 /** Holdings listed at most. */
-export const HOLDINGS_MAX = 200;
+const HOLDINGS_MAX = 200;
 
 /** An account's balances now: those that changed last come first. */
 export const readHoldings = async (client: Client, account: string): Promise<readonly Holding[]> => {
@@ -61,7 +61,7 @@ export interface HistoryPoint {
 }
 
 /** Points of a plot at most; where there are more, the last of each span is taken. */
-export const POINTS_MAX = 1500;
+const POINTS_MAX = 1500;
 
 /** The stored balances of an account in an asset, in time order, and how many there are in all. */
 export const readHistory = async (
@@ -109,7 +109,7 @@ export interface Holder {
 }
 
 /** Holders listed. */
-export const HOLDERS_SHOWN = 20;
+const HOLDERS_SHOWN = 20;
 
 /** The largest holders now, and how many there are; the zero address and negative balances are left out. */
 export const readHolders = async (
