@@ -10,6 +10,8 @@ import { labelsCommand } from './commands/labels.ts';
 import { maintainCommand } from './commands/maintain.ts';
 import { migrateCommand } from './commands/migrate.ts';
 import { partitionsCommand } from './commands/partitions.ts';
+import { pricesCommand } from './commands/prices.ts';
+import { queryCommand } from './commands/query.ts';
 import { rebuildCommand } from './commands/rebuild.ts';
 import { scheduleCommand } from './commands/schedule.ts';
 import { statusCommand } from './commands/status.ts';
@@ -49,6 +51,8 @@ export const createProgram = (): Command => {
     partitionsCommand(),
     scheduleCommand(),
     labelsCommand(),
+    pricesCommand(),
+    queryCommand(),
     devnetCommand(),
     demoCommand(),
     doctorCommand(),
