@@ -152,6 +152,18 @@ export {
   type RemoveOptions,
 } from './warehouse/labels/registry.ts';
 export { joinLabels, type JoinedLabels, type JoinLabelsOptions } from './warehouse/labels/views.ts';
+export { QUERIES, QUERY_NAMES, type QueryName } from './warehouse/analytics/catalogue.ts';
+export {
+  type AnalyticsQuery,
+  type Column as QueryColumn,
+  type Parameter as QueryParameter,
+  type ParametersOf,
+  type RowOf,
+} from './warehouse/analytics/query.ts';
+export { readParameters, type GivenParameters } from './warehouse/analytics/parameters.ts';
+export { explainQuery, runQuery, type ExplainedQuery, type RunOptions } from './warehouse/analytics/run.ts';
+export { touchedInWords, type TouchedPartitions } from './warehouse/analytics/touched.ts';
+export { addPrices, type AddedPrices, type AddPricesOptions } from './warehouse/prices.ts';
 export { runDemo, type DemoReport } from './devnet/demo.ts';
 export {
   planMaintenance,

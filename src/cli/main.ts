@@ -9,6 +9,8 @@ import { labelsCommand } from './commands/labels.ts';
 import { maintainCommand } from './commands/maintain.ts';
 import { migrateCommand } from './commands/migrate.ts';
 import { partitionsCommand } from './commands/partitions.ts';
+import { pricesCommand } from './commands/prices.ts';
+import { queryCommand } from './commands/query.ts';
 import { rebuildCommand } from './commands/rebuild.ts';
 import { scheduleCommand } from './commands/schedule.ts';
 import { serveCommand } from './commands/serve.ts';
@@ -47,6 +49,8 @@ export const createProgram = (): Command => {
     partitionsCommand(),
     scheduleCommand(),
     labelsCommand(),
+    pricesCommand(),
+    queryCommand(),
     devnetCommand(),
     demoCommand(),
     doctorCommand(),

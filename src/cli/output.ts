@@ -8,18 +8,24 @@ export const EXIT_MISUSE = 2;
 /** A value of a table cell. */
 export type Cell = string | number | bigint | null;
 
-/** A table of text: headers, rows, numbers to the right. */
-export const table = (headers: readonly string[], rows: readonly (readonly Cell[])[]): string => {
+/** A table of text: headers, rows, numbers to the right; also of columns that are said to hold numbers though they come as text. */
+export const table = (
+  headers: readonly string[],
+  rows: readonly (readonly Cell[])[],
+  numbers: ReadonlySet<string> = new Set(),
+): string => {
   const texts = rows.map((row) =>
     row.map((cell) => (typeof cell === 'number' ? cell.toLocaleString('en') : String(cell ?? '–'))),
   );
   const widths = headers.map((header, column) =>
     Math.max(header.length, ...texts.map((row) => row[column]?.length ?? 0)),
   );
-  const isNumber = headers.map((_header, column) =>
-    rows.every(
-      (row) => typeof row[column] === 'number' || typeof row[column] === 'bigint' || row[column] === null,
-    ),
+  const isNumber = headers.map(
+    (header, column) =>
+      numbers.has(header) ||
+      rows.every(
+        (row) => typeof row[column] === 'number' || typeof row[column] === 'bigint' || row[column] === null,
+      ),
   );
   const line = (cells: readonly string[]): string =>
     cells
