@@ -83,7 +83,8 @@ export const openFolder = async (): Promise<Folder> => {
     writePolicy: (policy) =>
       writeFile(join(path, 'pgstrata.yaml'), typeof policy === 'string' ? policy : JSON.stringify(policy)),
     start: startIn(path),
-    run: (args, environment) => runHosted({ args, cwd: path, environment: { ...inherited(), ...environment } }),
+    run: (args, environment) =>
+      runHosted({ args, cwd: path, environment: { ...inherited(), ...environment } }),
     remove: () => rm(path, { recursive: true, force: true }),
   };
 };
