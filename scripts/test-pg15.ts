@@ -2,12 +2,12 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { startEmbedded } from '../src/db/embedded.ts';
+import { TEST_SERVER_SETTINGS, openDataFolder } from '../test/postgres.ts';
 
 const BIN_DIRS = [
   process.env['PG15_BIN'] ?? '',
@@ -30,15 +30,14 @@ const runTests = async (url: string, args: readonly string[]): Promise<number> =
 };
 
 const onServer = async (binDir: string, args: readonly string[]): Promise<number> => {
-  const dir = await mkdtemp(join(tmpdir(), 'pgstrata-pg15-'));
-  await chmod(dir, 0o711); // as root the server runs as another user
+  const dir = await openDataFolder();
   try {
     const server = await startEmbedded({
       dir,
       binDir,
       database: 'postgres',
       fsync: false,
-      settings: { shared_buffers: '128MB' },
+      settings: TEST_SERVER_SETTINGS,
       onProgress: (message) => process.stderr.write(`${message}\n`),
     });
     try {

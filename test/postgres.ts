@@ -1,7 +1,7 @@
 /** The one PostgreSQL of a test run: given, in a container, or embedded; with one migrated template database. */
 import { randomBytes } from 'node:crypto';
-import { chmod, mkdtemp, readdir, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { access, chmod, constants, mkdtemp, readdir, rm, statfs } from 'node:fs/promises';
+import { tmpdir, freemem } from 'node:os';
 import { join } from 'node:path';
 
 import { Client } from 'pg';
@@ -45,26 +45,60 @@ const containerServer = async (image: string): Promise<Provider> => {
   };
 };
 
+/** Linux's folder in memory: databases come and go by the hundred, and a file system takes its time over thousands of files. */
+const IN_MEMORY = '/dev/shm';
+/** More than a run ever keeps there at once. */
+const IN_MEMORY_MIN_BYTES = 4 * 1024 ** 3;
+
+const placeOfData = async (): Promise<string> => {
+  const roomy = await access(IN_MEMORY, constants.W_OK)
+    .then(() => statfs(IN_MEMORY))
+    .then(({ bavail, bsize }) => Math.min(bavail * bsize, freemem()) >= IN_MEMORY_MIN_BYTES)
+    .catch(() => false); // no Linux, or a container that was given 64 MB
+  return roomy ? IN_MEMORY : tmpdir();
+};
+
+/** A folder for a server that nobody needs after this process. */
+export const openDataFolder = async (): Promise<string> => {
+  const dir = await mkdtemp(join(await placeOfData(), `pgstrata-test-${process.pid}-`));
+  await chmod(dir, 0o711); // as root the server runs as another user
+  return dir;
+};
+
 /** A killed run cannot stop its server; the next one does, knowing it by the dead pid in the directory's name. */
 const sweepUp = async (): Promise<void> => {
-  for (const name of await readdir(tmpdir())) {
+  for (const place of new Set([tmpdir(), await placeOfData()])) await sweep(place);
+};
+
+const sweep = async (place: string): Promise<void> => {
+  for (const name of await readdir(place)) {
     const pid = /^pgstrata-test-(?<pid>\d+)-/u.exec(name)?.groups?.['pid'];
     if (pid === undefined || isAlive(Number(pid))) continue;
-    const dir = join(tmpdir(), name);
+    const dir = join(place, name);
     const left = await startEmbedded({ dir, fsync: false }).catch(() => undefined); // torn, or another user's
     await left?.stop();
     await rm(dir, { recursive: true, force: true }).catch(() => undefined);
   }
 };
 
+/** Settings of a test server over those of an embedded one: a small one, which compresses nothing that nobody keeps. */
+export const TEST_SERVER_SETTINGS = {
+  shared_buffers: '128MB',
+  max_wal_size: '512MB',
+  wal_compression: 'off',
+};
+
 const embeddedServer = async (): Promise<Provider> => {
   await sweepUp();
-  const dir = await mkdtemp(join(tmpdir(), `pgstrata-test-${process.pid}-`));
-  await chmod(dir, 0o711); // as root the server runs as another user
+  const dir = await openDataFolder();
   const forget = (): Promise<void> => rm(dir, { recursive: true, force: true });
   try {
-    const settings = { shared_buffers: '128MB' };
-    const server = await startEmbedded({ dir, fsync: false, database: 'postgres', settings });
+    const server = await startEmbedded({
+      dir,
+      fsync: false,
+      database: 'postgres',
+      settings: TEST_SERVER_SETTINGS,
+    });
     return { adminUrl: server.url, stop: () => server.stop().then(forget) };
   } catch (error) {
     await forget();

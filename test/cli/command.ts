@@ -1,10 +1,11 @@
-/** Runs the command line as users do: a process of its own, in a folder of its own, with its policy file. */
+/** Runs the command line as users do: in another process, in a folder of its own, with its policy file. */
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { runHosted } from './hosted.ts';
 
 const MAIN = join(import.meta.dirname, '../../src/cli/bin.ts');
 
@@ -30,13 +31,13 @@ export interface Folder {
   readonly path: string;
   /** Writes `pgstrata.yaml` (JSON is YAML) or, given text, exactly that. */
   writePolicy(policy: unknown): Promise<void>;
-  /** Starts a command; `onLine` is told every line it prints. */
+  /** Starts a command in a process of its own; `onLine` is told every line it prints. */
   start(
     args: readonly string[],
     environment?: NodeJS.ProcessEnv,
     onLine?: (line: string) => void,
   ): RunningCommand;
-  /** Runs a command to its end. */
+  /** Runs a command to its end, in a process that may have run others before: what takes signals, or is to be one of several, is started. */
   run(args: readonly string[], environment?: NodeJS.ProcessEnv): Promise<Finished>;
   remove(): Promise<void>;
 }
@@ -77,13 +78,13 @@ const startIn =
 /** A fresh folder; remove it when done. */
 export const openFolder = async (): Promise<Folder> => {
   const path = await mkdtemp(join(tmpdir(), 'pgstrata-cli-'));
-  const start = startIn(path);
   return {
     path,
     writePolicy: (policy) =>
       writeFile(join(path, 'pgstrata.yaml'), typeof policy === 'string' ? policy : JSON.stringify(policy)),
-    start,
-    run: (args, environment) => start(args, environment).finished,
+    start: startIn(path),
+    run: (args, environment) =>
+      runHosted({ args, cwd: path, environment: { ...inherited(), ...environment } }),
     remove: () => rm(path, { recursive: true, force: true }),
   };
 };

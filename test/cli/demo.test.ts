@@ -20,9 +20,9 @@ afterAll(async () => {
 });
 
 test('loads a simulated chain into a fresh database and tells what it loaded, as README.md shows it', async () => {
-  const finished = await folder.run(['demo', '--json'], {
+  const finished = await folder.start(['demo', '--json'], {
     DATABASE_URL: databaseUrl(inject('ownerUrl'), inject('templateDatabase')),
-  });
+  }).finished;
   expect(finished.code, finished.stderr).toBe(0);
   const report = jsonOf(finished) as Record<string, number>;
   expect(Object.keys(report).toSorted()).toEqual([

@@ -17,6 +17,7 @@ import { serverUser } from '../../src/db/embedded-home.ts';
 import { startEmbedded } from '../../src/db/embedded.ts';
 import type { EmbeddedPostgres } from '../../src/db/embedded.ts';
 import { isAlive, readPostmaster } from '../../src/db/server-process.ts';
+import { openDataFolder } from '../postgres.ts';
 import { until } from './until.ts';
 
 const CHILD = fileURLToPath(new URL('embedded-child.ts', import.meta.url));
@@ -72,8 +73,7 @@ const logOf = (server: { readonly dataDir: string }): Promise<string> =>
   readFile(join(server.dataDir, '..', 'server.log'), 'utf8');
 
 beforeAll(async () => {
-  dir = await mkdtemp(join(tmpdir(), `pgstrata-test-${process.pid}-`));
-  await chmod(dir, 0o711);
+  dir = await openDataFolder();
 });
 
 afterAll(async () => {

@@ -1,7 +1,5 @@
 /** What PostgreSQL does to a stream: refusals that pass, sessions ended in the middle of a COPY, a server that is down for minutes. */
-import { chmod, mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { rm } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, describe, expect, test } from 'vitest';
 import { startEmbedded } from '../../src/db/embedded.ts';
@@ -13,6 +11,7 @@ import type { Devnet } from '../../src/devnet/server.ts';
 import type { SimulatedChain } from '../../src/devnet/chain.ts';
 import { verifyBalances } from '../../src/warehouse/verify.ts';
 import { useDatabase } from '../database.ts';
+import { openDataFolder } from '../postgres.ts';
 import { until } from '../db/until.ts';
 import { failureOf } from '../flight/collect.ts';
 import { startProxy, through } from '../proxy.ts';
@@ -160,8 +159,7 @@ describe('pg_terminate_backend', () => {
 describe('a restart', () => {
   /** A PostgreSQL of its own, which may be stopped. */
   const openOwn = async () => {
-    const dir = await mkdtemp(join(tmpdir(), `pgstrata-test-${process.pid}-restart-`));
-    await chmod(dir, 0o711); // as root the server runs as another user
+    const dir = await openDataFolder();
     const start = () => startEmbedded({ dir, fsync: false, settings: { shared_buffers: '16MB' } });
     let server = await start();
     cleanups.push(async () => {

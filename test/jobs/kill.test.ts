@@ -3,7 +3,6 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { setTimeout as delay } from 'node:timers/promises';
 import { createChain } from '../../src/devnet/chain.ts';
 import type { ChainOptions, SimulatedChain } from '../../src/devnet/chain.ts';
-import { spawnDevnet } from '../../src/devnet/child.ts';
 import { startDevnet } from '../../src/devnet/server.ts';
 import { jsonOf, openFolder } from '../cli/command.ts';
 import type { Finished, Folder } from '../cli/command.ts';
@@ -152,14 +151,15 @@ describe('killed at random moments', () => {
       const hits = await playAll(KILLS - following, async (number, kills) => {
         const options = { ...CHAIN, seed: seed() + number };
         const random = randomFrom(seed() ^ number);
-        const devnet = await spawnDevnet({
-          chain: options,
+        const chain = createChain(options);
+        const devnet = await startDevnet({
+          chain,
           microbatchBlocks: 1 + random(6),
           rowsPerMessage: 8 + random(60),
           keepAliveRate: 0.1,
         });
         try {
-          const history = await openHistory(number, devnet.url, createChain(options));
+          const history = await openHistory(number, devnet.url, chain);
           let hit = 0;
           for (let kill = 0; kill < kills; kill += 1)
             hit += (await runAndKill(history, [])).signal === 'SIGKILL' ? 1 : 0;

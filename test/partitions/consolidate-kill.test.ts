@@ -1,8 +1,7 @@
 /** kill -9 of the client, and of the server, at every step: afterwards nothing is lost, nothing is left over, and the job finishes. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -18,6 +17,7 @@ import {
   planUndoConsolidation,
 } from '../../src/warehouse/partitions/consolidate/undo.ts';
 import { useDatabase } from '../database.ts';
+import { openDataFolder } from '../postgres.ts';
 import { until } from '../db/until.ts';
 import { randomRuns } from '../seed.ts';
 import { contents, expectNothingLeft, fillChanges, kinds } from './consolidate.ts';
@@ -120,8 +120,7 @@ describe('the server', () => {
   };
 
   beforeAll(async () => {
-    dir = await mkdtemp(join(tmpdir(), `pgstrata-test-${process.pid}-`));
-    await chmod(dir, 0o711);
+    dir = await openDataFolder();
     await start();
     await migrate({ connectionString: server.url });
     await fillChanges(pool, 1, ROWS);

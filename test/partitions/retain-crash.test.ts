@@ -1,7 +1,5 @@
 /** Whatever dies at whatever statement of a retention or of its undo: consistent at once, and the next one finishes the job. */
-import { mkdtemp, rm, chmod } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { rm } from 'node:fs/promises';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { startEmbedded } from '../../src/db/embedded.ts';
@@ -20,6 +18,7 @@ import type { Player } from '../balances/play.ts';
 import { expectRetained, fiveWeeks } from '../balances/retained.ts';
 import { expectFolded, storedTables } from '../balances/tables.ts';
 import { useDatabase } from '../database.ts';
+import { openDataFolder } from '../postgres.ts';
 import { until } from '../db/until.ts';
 import { randomRuns, seed } from '../seed.ts';
 import { presentFor, quietly, retain, retainTwoWeeks, undo } from './retaining.ts';
@@ -129,8 +128,7 @@ const STEPS = 5;
 
 describe('a server that dies', () => {
   it('at any step of a retention comes back to a database that the next one finishes', async () => {
-    const dir = await mkdtemp(join(tmpdir(), 'pgstrata-retain-'));
-    await chmod(dir, 0o711); // as root the server runs as another user
+    const dir = await openDataFolder();
     const start = () => startEmbedded({ dir, fsync: false, settings: { synchronous_commit: 'on' } });
     let server = await start();
     let pool = createPool(server.url);

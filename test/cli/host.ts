@@ -1,0 +1,63 @@
+/** A process that runs one command after another, as `bin.ts` would: what loads the program is paid for once. */
+import { enableCompileCache } from 'node:module';
+import { join } from 'node:path';
+
+/** A command to run. */
+export interface Command {
+  readonly args: readonly string[];
+  readonly cwd: string;
+  readonly environment: NodeJS.ProcessEnv;
+}
+
+/** Ends what a command has said, on either stream. */
+export const END_OF_OUTPUT = '\0';
+
+/** A command that left something open would not have ended by itself. */
+const LINGER_LIMIT_MS = 5_000;
+
+/** What keeps a process alive: sorted, for comparison. */
+const alive = (): string => process.getActiveResourcesInfo().toSorted().join();
+
+const setEnvironment = (environment: NodeJS.ProcessEnv): void => {
+  for (const name of Object.keys(process.env)) delete process.env[name];
+  for (const [name, value] of Object.entries(environment)) if (value !== undefined) process.env[name] = value;
+};
+
+const untilNothingIsOpen = async (before: string): Promise<void> => {
+  const deadline = performance.now() + LINGER_LIMIT_MS;
+  while (alive() !== before) {
+    if (performance.now() > deadline) throw new Error(`the command left open: ${alive()}; before: ${before}`);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+};
+
+/** Lets in the program, whose code is kept as `bin.ts` keeps it. */
+const program = async (): Promise<typeof import('../../src/cli/main.ts')> => {
+  enableCompileCache(join(import.meta.dirname, '../../node_modules/.cache/pgstrata'));
+  return import('../../src/cli/main.ts');
+};
+
+const run = async ({ args, cwd, environment }: Command): Promise<number> => {
+  const { main } = await program();
+  process.chdir(cwd);
+  setEnvironment(environment);
+  process.exitCode = undefined;
+  const before = alive();
+  const code = await main([process.execPath, 'pgstrata', ...args]);
+  process.exitCode = undefined;
+  await untilNothingIsOpen(before);
+  return code;
+};
+
+const serve = (): void => {
+  process.on('message', (command: Command) => {
+    void run(command).then((code) => {
+      process.stdout.write(END_OF_OUTPUT);
+      process.stderr.write(END_OF_OUTPUT);
+      process.send?.(code);
+    });
+  });
+  process.on('disconnect', () => process.exit());
+};
+
+if (import.meta.main) serve();
