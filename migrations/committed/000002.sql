@@ -1,5 +1,5 @@
 --! Previous: sha1:af5ea603f2290d32931279f0b3ec6772b1d7e672
---! Hash: sha1:cda3a548a4eb3bb691089ce34f00c758be83476f
+--! Hash: sha1:6782a34c2b561fcb5f2c85eb5f7ff68bbeeb7dc9
 
 alter table strata.partition_sets add column keep_runs interval not null default '90 days' check (keep_runs >= interval '1 day');
 comment on column strata.partition_sets.keep_runs is 'How long maintenance_runs keeps a run; the last of each verb and outcome stays';
@@ -1013,6 +1013,46 @@ $$;
 comment on function strata.fill_week_partition(timestamptz, int) is
   'The first half of fold_week_partition(): balances of one hash partition of the week, in a table beside the set with all its indexes, and the state after them; returns the balance rows. Where the partition has rows already (snapshots), they go straight into it.';
 --! EndIncluded functions/fill_week_partition.sql
+--! Included functions/place_week_partition.sql
+create or replace function strata.place_week_partition(week_start timestamptz, remainder int) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  place       record;
+  schema_name name;
+  leaf_name   name;
+  fresh       regclass;
+  index_name  name;
+begin
+  select l.* into strict place
+    from strata.week_leaves('account_balances', strata.week_start(week_start)) l where l.remainder = place_week_partition.remainder;
+  select n.nspname, c.relname into strict schema_name, leaf_name
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = place.leaf;
+  fresh := to_regclass(format('%I.%I', schema_name, 'fresh_' || place.leaf::oid));
+  if fresh is null then
+    return;
+  end if;
+  -- Whoever checks a hash holds the week until commit: one after the other, or two would wait for each other.
+  perform pg_advisory_xact_lock(strata.advisory_key('place ' || place.week::oid));
+  -- Proved before the week is locked, so that ATTACH need not scan.
+  execute format('alter table %s add constraint fresh_hash check (satisfies_hash_partition(%s, %s, %s, account_address))',
+    fresh, place.week::oid, place.modulus, place.remainder);
+  execute format('alter table %s detach partition %s', place.week, place.leaf);
+  execute format('drop table %s', place.leaf);
+  for index_name in select c.relname from pg_index i join pg_class c on c.oid = i.indexrelid where i.indrelid = fresh and c.relname like 'fresh%' loop
+    execute format('alter index %I.%I rename to %I', schema_name, index_name, replace(index_name, 'fresh_' || place.leaf::oid, leaf_name));
+  end loop;
+  execute format('alter table %s rename to %I', fresh, leaf_name);
+  execute format('alter table %s attach partition %s for values with (modulus %s, remainder %s)',
+    place.week, fresh, place.modulus, place.remainder);
+  execute format('alter table %s drop constraint fresh_hash', fresh);
+end
+$$;
+
+comment on function strata.place_week_partition(timestamptz, int) is
+  'The second half of fold_week_partition(): puts the table that was filled beside the set into the place of the empty partition, without a scan.';
+--! EndIncluded functions/place_week_partition.sql
 --! Included functions/advance_state.sql
 create or replace function strata.advance_state(balances regclass, state regclass) returns void
 language plpgsql
@@ -1045,6 +1085,53 @@ $$;
 comment on function strata.advance_state(regclass, regclass) is
   'Brings the state (or one partition of it) to the newest rows of a table of balances that are newer than all it knows of their keys.';
 --! EndIncluded functions/advance_state.sql
+--! Included functions/stage_changes.sql
+create or replace function strata.stage_changes(source_id smallint, from_block bigint, to_block bigint, hash_partition int default null) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+as $$
+declare
+  grain    text;
+  earliest timestamptz;
+  latest   timestamptz;
+  unknown  bigint;
+begin
+  select st.grain into strict grain
+    from strata.sources src join strata.streams st on st.stream = src.stream where src.source_id = stage_changes.source_id;
+  select min(b.min_time), max(b.max_time) into earliest, latest
+    from strata.stream_batches b
+   where b.source_id = stage_changes.source_id and b.end_block >= from_block and b.start_block <= to_block;
+  perform strata.open_deltas();
+  if earliest is null then
+    return;
+  end if;
+  -- Literal times: the ledger knows when the rows of these blocks are, so that other weeks are not even planned for.
+  execute format($stage$
+    insert into pg_temp.balance_deltas (account_address, asset_id, period, delta, change_count)
+    select account_address, asset_id, date_bin(interval '1 %4$s', block_time, timestamptz '1970-01-01 00:00:00+00'), sum(delta), count(*)
+      from strata.balance_changes
+     where source_id = %1$s and block_num between %2$s and %3$s and block_time between %5$L and %6$L
+       and (%7$L is null or satisfies_hash_partition('strata.account_balances_current'::regclass, 4, %7$L, account_address))
+     group by 1, 2, 3
+  $stage$, source_id, from_block, to_block, grain, earliest, latest, hash_partition);
+
+  -- A balance of nothing that has a name is shown by no view and checked by no sum.
+  select d.asset_id into unknown
+    from (select distinct b.asset_id from pg_temp.balance_deltas b) d
+   where not exists (select from strata.assets a where a.asset_id = d.asset_id) limit 1;
+  if unknown is not null then
+    raise exception 'changes of blocks % to % are in asset %, which strata.assets does not have', from_block, to_block, unknown
+      using errcode = 'foreign_key_violation',
+            hint = 'Insert it there: its id is strata.asset_id(network, standard, asset_key, token_id). Then fold again.';
+  end if;
+end
+$$;
+
+comment on function strata.stage_changes(smallint, bigint, bigint, int) is
+  'Stages the stored changes of a source''s blocks (both inclusive), of all accounts or of one hash partition of the state, for fold_deltas().';
+--! EndIncluded functions/stage_changes.sql
 --! Included functions/find_late_priors.sql
 create or replace function strata.find_late_priors(earliest timestamptz, latest timestamptz, opened timestamptz) returns void
 language plpgsql
