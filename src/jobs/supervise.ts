@@ -38,7 +38,7 @@ import { ingest } from './ingest.ts';
 import { findHeads } from './load-blocks.ts';
 import { retryPartitions } from './partition-retry.ts';
 import type { IngestEnd, IngestEvent, IngestOptions, IngestResult } from './run.ts';
-import { addCommit, countCommit, newTally, NO_WORK, type Tally } from './tally.ts';
+import { addCommit, addReorg, countCommit, newTally, NO_WORK, type Tally } from './tally.ts';
 
 /** How to keep a stream loading. */
 export interface SuperviseOptions extends Omit<IngestOptions, 'pool' | 'client' | 'now' | 'retry'> {
@@ -294,26 +294,13 @@ const load = async (supervision: Supervision, { over, stop, gotOn }: Try): Promi
   }
 };
 
-/** Reorgs that `status` can still show. */
-const REORGS_SHOWN_MAX = 10;
-
 /** Adds an event to the totals, and to what is known of the heads. */
 const note = ({ course, say, clock }: Supervision, event: IngestEvent): void => {
   const { tally, health } = course;
   if (event.kind === 'head') say({ heads: { ...health.heads, [event.network]: event.block } });
   if (event.kind === 'reorg') {
     tally.reorgs++;
-    const { range, rowsErased: rows } = event;
-    const noted = {
-      network: range.network,
-      from: range.start,
-      rows,
-      at: new Date(clock.now()).toISOString(),
-    };
-    say({
-      work: { ...health.work, reorgs: health.work.reorgs + 1 },
-      reorgs: [noted, ...health.reorgs].slice(0, REORGS_SHOWN_MAX),
-    });
+    say(addReorg(health, event, new Date(clock.now())));
   }
   if (event.kind === 'committed') {
     countCommit(tally, event.result);

@@ -1,6 +1,7 @@
 /** Running totals of what a run, or all tries of one, has committed. */
+import type { BlockRange } from '../chain/range.ts';
 import type { Committed } from '../warehouse/batches.ts';
-import type { StreamWork } from '../warehouse/stream-health.ts';
+import type { StreamHealth, StreamWork } from '../warehouse/stream-health.ts';
 
 /** The totals. */
 export interface Tally {
@@ -56,4 +57,20 @@ export const addCommit = (work: StreamWork, { rows, ranges, cost }: Committed): 
   copy_seconds: work.copy_seconds + cost.copy_ms / 1000,
   fold_seconds: work.fold_seconds + cost.fold_ms / 1000,
   commit_seconds: work.commit_seconds + cost.commit_ms / 1000,
+});
+
+/** Reorgs that `status` can still show. */
+const REORGS_SHOWN_MAX = 10;
+
+/** What a stream has to say after one reorg more. */
+export const addReorg = (
+  { work, reorgs }: Pick<StreamHealth, 'work' | 'reorgs'>,
+  { range, rowsErased: rows }: { readonly range: BlockRange; readonly rowsErased: number },
+  at: Date,
+): Pick<StreamHealth, 'work' | 'reorgs'> => ({
+  work: { ...work, reorgs: work.reorgs + 1 },
+  reorgs: [{ network: range.network, from: range.start, rows, at: at.toISOString() }, ...reorgs].slice(
+    0,
+    REORGS_SHOWN_MAX,
+  ),
 });
