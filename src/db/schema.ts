@@ -377,6 +377,8 @@ export interface StreamHealth {
   updated_at: Generated<Column<Date, Date | string>>;
   host: string;
   pid: number;
+  /** While history is loaded in partitions: blocks done and in all (of those that were missing), and what each worker is loading (to is exclusive); null otherwise */
+  catch_up: Nullable<Column<unknown, string>>;
 }
 
 export interface StreamPositions {
@@ -427,6 +429,7 @@ export interface StreamStatus {
   seen_at: Nullable<Column<Date, Date | string>>;
   host: string | null;
   pid: number | null;
+  catch_up: Nullable<Column<unknown, string>>;
 }
 
 export interface Streams {
