@@ -10,7 +10,8 @@ select coalesce(p.stream, h.stream) as stream, p.network, p.load, p.target,
        recent.blocks / 60.0::double precision as blocks_per_second,
        gaps.gaps, gaps.gap_blocks,
        h.failures, h.retries, h.next_try_at, h.last_error, h.breaker, h.rate_delay_ms, h.updated_at as seen_at, h.host, h.pid,
-       h.started_at, h.work, h.reorgs
+       h.started_at, h.work, h.reorgs,
+       case when h.catch_up ->> 'network' = p.network and h.state = 'running' then h.catch_up end as catch_up
   from strata.stream_positions p
   full join strata.stream_health h on h.stream = p.stream
   -- The newest thousand ranges hold the last minute of all but the smallest batches.
@@ -29,4 +30,4 @@ select coalesce(p.stream, h.stream) as stream, p.network, p.load, p.target,
      where b.start_block > b.reached + 1
   ) gaps on p.source_id is not null;
 
-comment on view strata.stream_status is 'Each stream and network: position, head, lag, rate of the last minute, gaps, and what its process said last. lag_seconds is the age of the newest loaded block by the chain''s own time';
+comment on view strata.stream_status is 'Each stream and network: position, head, lag, rate of the last minute, gaps, what its process said last, and what its workers do. lag_seconds is the age of the newest loaded block by the chain''s own time';

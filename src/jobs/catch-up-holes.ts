@@ -104,6 +104,8 @@ export const fillHoles = async (run: CatchUp, span: BlockSpan): Promise<readonly
     if (isFolded) fold.note(result.rows);
   };
   const workers = Math.min(workersAsked(parallel.workers), run.workersMax);
+  const { total } = plan;
+  options.onEvent({ kind: 'catch-up', stream, network, done: 0, total, rows: 0, workers });
   try {
     const { failed, fatal } = await runCrew({
       plan,

@@ -13,6 +13,7 @@ import { createTransfers } from '../warehouse/transfers.ts';
 import { catchUp } from './catch-up.ts';
 import { failureOf } from './catch-up-holes.ts';
 import { foldStream } from './fold.ts';
+import { createUpkeep } from './ledger-upkeep.ts';
 import { loadRest, unlessStopped, type Rest } from './load-rest.ts';
 import { createPipeline, type Pipeline, type PipelineEvents } from './pipeline.ts';
 import type { IngestOptions, IngestResult } from './run.ts';
@@ -60,9 +61,11 @@ const run = async (options: IngestOptions): Promise<IngestResult> => {
   const claim = await claimStream(pool, dataset.definition);
   const writer = createBatchWriter(pool, claim, dataset);
   const tally = newTally();
+  const upkeep = createUpkeep(pool, stream);
   const events: PipelineEvents = {
     committed: (result) => {
       countCommit(tally, result);
+      upkeep.note(result);
       onEvent({ kind: 'committed', stream, result });
     },
     reorged: (range, rowsErased) => {
@@ -90,10 +93,14 @@ const run = async (options: IngestOptions): Promise<IngestResult> => {
     }
     return loadRest(options, caught, openPipeline);
   };
-  const { end, failed } = await againWhereWeeksMoved(load, () => tally.batches);
-  const failure = failureOf(stream, failed);
-  if (failure !== null) throw failure;
-  return { stream, end: end === 'nothing new' && tally.batches > 0 ? 'complete' : end, ...tally };
+  try {
+    const { end, failed } = await againWhereWeeksMoved(load, () => tally.batches);
+    const failure = failureOf(stream, failed);
+    if (failure !== null) throw failure;
+    return { stream, end: end === 'nothing new' && tally.batches > 0 ? 'complete' : end, ...tally };
+  } finally {
+    await upkeep.finish();
+  }
 };
 
 /** The stream's dataset for loading out of order: balances are folded behind, whatever `fold` says. */

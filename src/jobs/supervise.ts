@@ -36,6 +36,7 @@ import { connectionsFor } from './connections.ts';
 import type { HealthLog } from './health.ts';
 import { ingest } from './ingest.ts';
 import { findHeads } from './load-blocks.ts';
+import { afterPartition } from './catch-up-report.ts';
 import { retryPartitions } from './partition-retry.ts';
 import type { IngestEnd, IngestEvent, IngestOptions, IngestResult } from './run.ts';
 import { addCommit, addReorg, countCommit, newTally, NO_WORK, type Tally } from './tally.ts';
@@ -148,6 +149,7 @@ const begin = (options: SuperviseOptions): Supervision => {
       breaker: 'closed',
       rate_delay_ms: 0,
       heads: {},
+      catch_up: null,
       started_at: new Date(clock.now()).toISOString(),
       work: NO_WORK,
       reorgs: [],
@@ -308,7 +310,9 @@ const note = ({ course, say, clock }: Supervision, event: IngestEvent): void => 
     course.health = { ...health, work: addCommit(health.work, event.result) };
   }
   // Of a partition; its stream goes on.
-  if (event.kind === 'retry') say({ retries: health.retries + 1 });
+  if (event.kind === 'retry') say({ retries: course.health.retries + 1 });
+  if (event.kind === 'partition' || event.kind === 'catch-up')
+    say({ catch_up: afterPartition(course.health.catch_up, event) });
 };
 
 /** Says now and then that the stream is alive and where the head is; a try that has held long enough has got on. */
@@ -320,7 +324,7 @@ const beat = async (
   const { options, clock, say } = supervision;
   const started = clock.now();
   const asks = options.follow && options.serverKind === 'amp';
-  say({ state: 'running', next_try_at: null });
+  say({ state: 'running', next_try_at: null, catch_up: null });
   while (!over.aborted) {
     if (asks) {
       const signal = AbortSignal.any([over, stop]);

@@ -3,7 +3,7 @@ import { sql } from 'kysely';
 import { on, type Client, type Pool } from '../db/query.ts';
 import type { Alert } from './partitions/alerts.ts';
 import { watchSets } from './partitions/watch.ts';
-import type { HealthError, NotedReorg, StreamWork } from './stream-health.ts';
+import type { CatchUpHealth, HealthError, NotedReorg, StreamWork, WorkerSpan } from './stream-health.ts';
 
 /** One network of one stream. */
 export interface StreamStatus {
@@ -28,6 +28,10 @@ export interface StreamStatus {
   /** Holes between committed ranges, and the blocks in them. */
   readonly gaps: number;
   readonly gap_blocks: number;
+  /** What each worker is loading of the history; empty where the stream alone is at work. */
+  readonly workers: readonly WorkerSpan[];
+  /** Blocks of the history that are loaded, of those that were missing; null when none is being loaded. */
+  readonly catch_up: Pick<CatchUpHealth, 'done' | 'total'> | null;
   readonly batches: number;
   readonly rows: number;
   readonly quarantined: number;
@@ -77,6 +81,11 @@ export const isStopped = ({ state, last_error }: Pick<StreamStatus, 'state' | 'l
 
 const isoOf = (date: Date | null): string | null => date?.toISOString() ?? null;
 
+const catchUpOf = (catchUp: CatchUpHealth | null): Pick<StreamStatus, 'workers' | 'catch_up'> => ({
+  workers: catchUp?.workers ?? [],
+  catch_up: catchUp === null ? null : { done: catchUp.done, total: catchUp.total },
+});
+
 /** Each network of each stream; ledger reads only. */
 export const readStreams = async (database: Pool | Client): Promise<StreamStatus[]> => {
   const rows = await on(database)
@@ -100,6 +109,7 @@ export const readStreams = async (database: Pool | Client): Promise<StreamStatus
     blocks_per_second: row.blocks_per_second,
     gaps: row.gaps ?? 0,
     gap_blocks: row.gap_blocks ?? 0,
+    ...catchUpOf(row.catch_up as CatchUpHealth | null),
     batches: row.batches ?? 0,
     rows: row.row_count ?? 0,
     quarantined: row.quarantined ?? 0,

@@ -37,6 +37,24 @@ export interface NotedReorg {
   readonly at: string;
 }
 
+/** Blocks that a worker is loading: `from` up to, but without, `to`. */
+export interface WorkerSpan {
+  /** Counted from 1. */
+  readonly worker: number;
+  readonly from: number;
+  readonly to: number;
+}
+
+/** How far history is that is loaded in partitions, behind the live stream or before it. */
+export interface CatchUpHealth {
+  readonly network: string;
+  /** Blocks loaded, of those that were missing when it began. */
+  readonly done: number;
+  readonly total: number;
+  /** Those that are at work. */
+  readonly workers: readonly WorkerSpan[];
+}
+
 /** One stream, as its process sees it. */
 export interface StreamHealth {
   readonly stream: string;
@@ -52,6 +70,8 @@ export interface StreamHealth {
   readonly rate_delay_ms: number;
   /** Newest block the server has shown, by network. */
   readonly heads: Readonly<Record<string, number>>;
+  /** Null when no history is being loaded. */
+  readonly catch_up: CatchUpHealth | null;
   /** ISO instant. */
   readonly started_at: string;
   readonly work: StreamWork;
@@ -78,13 +98,13 @@ export const writeHealth = async (
   const records = streams.toSorted((a, b) => (a.stream < b.stream ? -1 : 1));
   await sql`
     insert into strata.stream_health as known (stream, state, failures, retries, next_try_at, last_error, breaker,
-                                               rate_delay_ms, heads, started_at, work, reorgs, host, pid)
-    select stream, state, failures, retries, next_try_at, last_error, breaker, rate_delay_ms, heads, started_at, work, reorgs, ${host}, ${pid}::int
+                                               rate_delay_ms, heads, catch_up, started_at, work, reorgs, host, pid)
+    select stream, state, failures, retries, next_try_at, last_error, breaker, rate_delay_ms, heads, catch_up, started_at, work, reorgs, ${host}, ${pid}::int
       from jsonb_populate_recordset(null::strata.stream_health, ${JSON.stringify(records)}::jsonb)
     on conflict (stream) do update set
-      (state, failures, retries, next_try_at, last_error, breaker, rate_delay_ms, heads, started_at, work, reorgs, host, pid, updated_at) =
+      (state, failures, retries, next_try_at, last_error, breaker, rate_delay_ms, heads, catch_up, started_at, work, reorgs, host, pid, updated_at) =
       (excluded.state, excluded.failures, excluded.retries, excluded.next_try_at, excluded.last_error, excluded.breaker,
-       excluded.rate_delay_ms, known.heads || excluded.heads, excluded.started_at, excluded.work,
+       excluded.rate_delay_ms, known.heads || excluded.heads, excluded.catch_up, excluded.started_at, excluded.work,
        -- A process that has met none yet does not hide those of the one before it.
        case when excluded.reorgs = '[]' then known.reorgs else excluded.reorgs end, excluded.host, excluded.pid, clock_timestamp())
     where excluded.state = 'running' or (known.host, known.pid) = (excluded.host, excluded.pid)

@@ -273,23 +273,6 @@ describe('failures', () => {
     await expectChain(database.pool, stream, chain);
   });
 
-  test('are tried again by whoever is asked to', async () => {
-    const retried: number[] = [];
-    const { chain, stream, request } = await broken(
-      {},
-      {
-        retry: async (work, { from }) =>
-          work().catch(() => {
-            retried.push(from);
-            return work();
-          }),
-      },
-    );
-    expect(await load(request)).toMatchObject({ end: 'complete' });
-    expect(retried).toHaveLength(1);
-    await expectChain(database.pool, stream, chain);
-  });
-
   test('a partition with too many rows is loaded in pieces', async () => {
     const { url, chain } = await serve({ transfersPerBlock: 30, blocks: 60 });
     const stream = newStream();

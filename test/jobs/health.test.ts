@@ -20,6 +20,7 @@ const healthOf = (stream: string, change: Partial<StreamHealth> = {}): StreamHea
   breaker: 'closed',
   rate_delay_ms: 0,
   heads: {},
+  catch_up: null,
   started_at: '2026-01-05T00:00:00.000Z',
   work: NO_WORK,
   reorgs: [],
