@@ -13,10 +13,10 @@ import {
   type Drafted,
 } from './adoption.ts';
 import type { Obstacle } from './keys.ts';
+import { COPIED_AT } from '../consolidate/statements.ts';
 import {
   armStatements,
   captureStatements,
-  COPIED_AT,
   copyInto,
   mark,
   replayForward,

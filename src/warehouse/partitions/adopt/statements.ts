@@ -3,6 +3,7 @@ import { identifier, literal } from '../../../db/quote.ts';
 import { captureObjects, captureTriggers, dropLog, endCapture, silence } from '../consolidate/capture.ts';
 import { copyStatements } from '../consolidate/copy.ts';
 import { refuseBacklog } from '../consolidate/replay.ts';
+import { LOCKED_AT, LOCKED_MS, refuseWrites } from '../consolidate/statements.ts';
 import { HELD_SCHEMA } from '../consolidate/week.ts';
 import type { Adoption, AdoptedSequence, Dependent } from './adoption.ts';
 import { replayByWeek } from './replay.ts';
@@ -29,9 +30,6 @@ const ofSet = ({ set }: Adoption): string => `set_name = ${literal(set)} and fin
 /** Brings the journal row up to date. */
 export const mark = (adoption: Adoption, step: JournalStep, more = ''): string =>
   `update strata.adoptions set step = '${step}', updated_at = clock_timestamp()${more} where ${ofSet(adoption)}`;
-
-/** Notes in the journal when the rows were there: whoever has an older snapshot does not see them. */
-export const COPIED_AT = `, detail = detail || jsonb_build_object('copied_at', clock_timestamp())`;
 
 /** What a session needs in which tables change their names: everything is named in full. */
 export const SWAP_SETTINGS: readonly string[] = ['set local search_path = pg_catalog, pg_temp'];
@@ -108,9 +106,6 @@ export const replayForward = ({ forward, timeName }: Adoption): readonly string[
 export const replayBackward = ({ backward, timeName }: Adoption): readonly string[] =>
   replayByWeek(backward, identifier(timeName), true);
 
-const LOCKED_AT = `select set_config('strata.locked_at', clock_timestamp()::text, true)`;
-const LOCKED_MS = `round(1000 * extract(epoch from clock_timestamp() - current_setting('strata.locked_at')::timestamptz), 1)`;
-
 /** Views first, as whoever reads through them locks them; each statement locks one view and changes nothing. */
 const lockAll = (dependents: readonly Dependent[], table: string): string =>
   [
@@ -133,11 +128,6 @@ const refuseAltered = ({ source }: Adoption, fingerprint: string): string =>
     raise exception 'somebody has altered % meanwhile', ${literal(source)} using errcode = 'object_not_in_prerequisite_state';
   end if;
 end $$`;
-
-const refuseWrites = (table: string): readonly string[] => [
-  `create trigger strata_detached before insert or update or delete or truncate on ${table} for each statement execute function strata.refuse_detached()`,
-  `alter table only ${table} enable always trigger strata_detached`,
-];
 
 /** Sequences of defaults change their owner: it has to be in the same schema, so before or behind a table that leaves it. */
 const ownSequences = (adoption: Adoption, table: string): readonly string[] =>

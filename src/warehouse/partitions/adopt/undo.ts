@@ -14,14 +14,8 @@ import { readDependents, type Adoption, type Dependent } from './adoption.ts';
 import { inTransaction, locked, runSteps, type AdoptOptions, type Run, type Work } from './apply.ts';
 import { copiedAt, keepProof, noteFailure, readOpenAdoptions, stepOf, type OpenAdoption } from './journal.ts';
 import { findTable } from './table.ts';
-import {
-  COPIED_AT,
-  dropUndone,
-  mark,
-  replayBackward,
-  swapBackStatements,
-  SWAP_SETTINGS,
-} from './statements.ts';
+import { COPIED_AT } from '../consolidate/statements.ts';
+import { dropUndone, mark, replayBackward, swapBackStatements, SWAP_SETTINGS } from './statements.ts';
 
 /** What became of it. */
 export interface UndoneAdoption {

@@ -39,7 +39,7 @@ const heldLeaves = ({ leafNames }: ConsolidationWeek): readonly string[] =>
   leafNames.map((leaf) => `${identifier(HELD_SCHEMA)}.${identifier(leaf)}`);
 
 /** Whoever looked a table up before an exchange and writes after it would lose what is written. */
-const refuseWrites = (table: string): readonly string[] => [
+export const refuseWrites = (table: string): readonly string[] => [
   `create trigger strata_detached before insert or update or delete or truncate on ${table} for each statement execute function strata.refuse_detached()`,
   `alter table only ${table} enable always trigger strata_detached`,
 ];
@@ -75,8 +75,9 @@ export const captureStatements = (week: ConsolidationWeek): readonly string[] =>
 const onlyTables = ({ forward }: ConsolidationWeek): string =>
   [forward.source, ...forward.parts].map((table) => `only ${table}`).join(', ');
 
-const LOCKED_AT = `select set_config('strata.locked_at', clock_timestamp()::text, true)`;
-const LOCKED_MS = `round(1000 * extract(epoch from clock_timestamp() - current_setting('strata.locked_at')::timestamptz), 1)`;
+/** When the locks of an exchange were had, and how long they are held by now, milliseconds. */
+export const LOCKED_AT = `select set_config('strata.locked_at', clock_timestamp()::text, true)`;
+export const LOCKED_MS = `round(1000 * extract(epoch from clock_timestamp() - current_setting('strata.locked_at')::timestamptz), 1)`;
 
 /** The exchange. The root is locked first, as every writer does it, and nothing in here depends on how many rows there are. */
 export const swapStatements = (week: ConsolidationWeek): readonly string[] => {
