@@ -1,5 +1,5 @@
 --! Previous: sha1:af5ea603f2290d32931279f0b3ec6772b1d7e672
---! Hash: sha1:7ec651a489c1686cb1f1887094be131e853a6a0b
+--! Hash: sha1:eaf64b7bff17f5a2d5290f1a34cbe6aa0ca7295a
 
 -- Checked for each of its rows, the key made retention hold up folds for a third longer; the rows go where their retention
 -- does (drop_held, undo_retention), and that is never deleted.
@@ -470,6 +470,16 @@ $$;
 comment on function strata.carry_forward_openings(timestamptz, bigint) is
   'Writes the balance of every key at the cutoff into account_balances_opening; returns the keys written. Retention calls it before it takes the weeks out, and has the rows it writes over kept for its undo. Rows before the cutoff are out of the reckoning from its commit on, attached or not.';
 --! EndIncluded functions/carry_forward_openings.sql
+--! Included views/balance_history.sql
+create or replace view strata.balance_history as
+select account_address, asset_id, "timestamp", balance, change_count, false as opening
+  from strata.account_balances where "timestamp" >= (select s.opened_before from strata.balance_status s)
+union all
+select account_address, asset_id, "timestamp", balance, 0, true from strata.account_balances_opening;
+
+comment on view strata.balance_history is
+  'Every retained balance of a key in time, begun with the opening row that retention carried forward (opening = true).';
+--! EndIncluded views/balance_history.sql
 --! Included functions/grant_roles.sql
 create or replace function strata.grant_roles() returns void
 language plpgsql
