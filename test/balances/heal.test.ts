@@ -102,6 +102,37 @@ describe('a fold', () => {
     await expectExact(database.pool, 'hour', stream.assets);
   });
 
+  test('goes in block order up to the first gap of the ledger, and on when that is filled', async () => {
+    const stream = openStream(database.pool, 'gap', { fold: 'deferred', check: () => Promise.resolve() });
+    const hours = [0n, 1n, 2n, 3n].map((hour) => [move(0, 1, 10, hour * HOUR)]);
+    await stream.play(blocksOf(...hours), 0);
+    const { rows } = await database.pool.query<{ source_id: number; end_block: number }>(
+      `select source_id, end_block from strata.stream_batches join strata.sources using (source_id) where stream = 'gap' order by end_block`,
+    );
+    const [first, second, , last] = rows.map(({ end_block }) => end_block);
+    const moveAway = (block: number, by: number): Promise<unknown> =>
+      database.pool.query(
+        `update strata.stream_batches set start_block = start_block + $3, end_block = end_block + $3 where source_id = $1 and end_block = $2`,
+        [rows[0]!.source_id, block, by],
+      );
+    const folded = (): Promise<readonly (number | null)[]> =>
+      Promise.all(
+        [0, 1, 2, 3].map((partition) =>
+          valueOf<number | null>(
+            database.pool,
+            'select to_block from strata.fold_pending($1::smallint, $2)',
+            [rows[0]!.source_id, partition],
+          ),
+        ),
+      );
+    await moveAway(second!, 1000);
+    expect(await folded()).toEqual([first, first, first, first]);
+    expect(await folded()).toEqual([null, null, null, null]);
+    await moveAway(second! + 1000, -1000);
+    expect(await folded()).toEqual([last, last, last, last]);
+    await expectExact(database.pool, 'hour', stream.assets);
+  });
+
   test.each(['forwards', 'backwards'])(
     'called often in one transaction, %s, folds each change once',
     async (order) => {

@@ -79,6 +79,12 @@ export const MUTATIONS: readonly Mutation[] = [
     to: 'if false then',
   },
   {
+    name: 'key without asset in the rows behind a late one',
+    changes: 'fold_late_rows',
+    from: 'b.account_address = l.account_address and b.asset_id = l.asset_id',
+    to: 'b.account_address = l.account_address',
+  },
+  {
     name: 'missing upper bound',
     changes: 'fold_late_rows',
     from: 'and (l.next_period is null or b."timestamp" < l.next_period)',

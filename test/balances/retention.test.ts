@@ -4,7 +4,7 @@ import type { Pool } from '../../src/db/query.ts';
 import { rebuildBalances } from '../../src/warehouse/rebuild.ts';
 import type { TestDatabase } from '../database.ts';
 import { useBalances } from './database.ts';
-import { blocksOf, DAY, HOUR, instant, move, openStream, WEEK } from './harness.ts';
+import { blocksOf, DAY, HOUR, instant, move, openStream, valueOf, WEEK } from './harness.ts';
 import type { Step } from './histories.ts';
 import type { Player } from './play.ts';
 import { expectRetained, fiveWeeks } from './retained.ts';
@@ -85,6 +85,21 @@ inItsOwn(
     await player.play(fiveWeeks(), 0);
     await database.pool.query('select strata.carry_forward_openings($1)', [instant(3n * WEEK)]);
     await expectRetained(database.pool, player, 3n * WEEK);
+    // The history of a key begins with its opening row, whether its old weeks are attached still or not.
+    expect(
+      await valueOf(
+        database.pool,
+        `select jsonb_build_array(count(*) filter (where opening and place = 1), count(*) filter (where opening and place > 1),
+                                  count(*) filter (where not opening and "timestamp" < $1), bool_or(not opening and place = 2))
+           from (select *, row_number() over (partition by account_address, asset_id order by "timestamp") as place from strata.balance_history) h`,
+        [instant(3n * WEEK)],
+      ),
+    ).toEqual([
+      await valueOf(database.pool, 'select count(*) from strata.account_balances_opening'),
+      0,
+      0,
+      true,
+    ]);
     await goOn(database.pool, player, 3n * WEEK);
     await dropWeeks(database.pool, 'account_balances', 3n * WEEK);
     await expectRetained(database.pool, player, 3n * WEEK);
