@@ -15,7 +15,7 @@ export interface GlobalOptions {
 }
 
 /** Where the policy file is looked for. */
-const DEFAULT_CONFIG = 'pgstrata.yaml';
+export const DEFAULT_CONFIG = 'pgstrata.yaml';
 
 /** Folder of the embedded server and its data. */
 const EMBEDDED_DIR = '.pgstrata';

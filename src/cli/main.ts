@@ -1,10 +1,12 @@
 /** The command line: parses, dispatches, prints errors the way style and scripts need them. */
 import { Command, CommanderError } from 'commander';
+import { completionCommand } from './commands/completion.ts';
 import { demoCommand } from './commands/demo.ts';
 import { devnetCommand } from './commands/devnet.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { foldCommand } from './commands/fold.ts';
 import { ingestCommand } from './commands/ingest.ts';
+import { initCommand } from './commands/init.ts';
 import { labelsCommand } from './commands/labels.ts';
 import { maintainCommand } from './commands/maintain.ts';
 import { migrateCommand } from './commands/migrate.ts';
@@ -38,6 +40,7 @@ export const createProgram = (): Command => {
     .exitOverride()
     .showHelpAfterError('(run with --help for the options)');
   for (const command of [
+    initCommand(),
     migrateCommand(),
     ingestCommand(),
     statusCommand(),
@@ -54,6 +57,7 @@ export const createProgram = (): Command => {
     devnetCommand(),
     demoCommand(),
     doctorCommand(),
+    completionCommand(),
   ]) {
     const acts = command.commands.length === 0 || command.registeredArguments.length > 0;
     for (const verb of [...(acts ? [command] : []), ...command.commands]) {

@@ -1,4 +1,5 @@
 /** Every command as a process: its help, its one line of JSON, its exit code. */
+import { readdir } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createChain } from '../../src/devnet/chain.ts';
 import type { SimulatedChain } from '../../src/devnet/chain.ts';
@@ -106,7 +107,7 @@ describe('with --json', () => {
         stderr: expect.stringMatching(/pgstrata migrate/) as string,
       });
       expect(jsonOf(await folder.run(['migrate', '--json', '--dry-run'], here))).toMatchObject({
-        pending: ['000001-warehouse.sql'],
+        pending: await readdir(new URL('../../migrations/committed', import.meta.url)),
       });
       const first = jsonOf(await folder.run(['migrate', '--json'], here)) as {
         applied: string[];
@@ -178,6 +179,11 @@ describe('with --json', () => {
         'schema',
         'rights',
         'clock',
+        'user',
+        'autovacuum',
+        'connections',
+        'disk',
+        'streams',
         'server devnet',
       ]),
     );

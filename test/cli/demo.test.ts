@@ -20,10 +20,30 @@ afterAll(async () => {
 });
 
 test('loads a simulated chain into a fresh database and tells what it loaded, as README.md shows it', async () => {
+<<<<<<< HEAD
   const finished = await folder.start(['demo', '--json'], {
     DATABASE_URL: databaseUrl(inject('ownerUrl'), inject('templateDatabase')),
   }).finished;
+=======
+  const stays = Promise.withResolvers<string | undefined>();
+  const running = folder.start(
+    ['demo', '--json', '--serve', '--port', '0'],
+    { DATABASE_URL: databaseUrl(inject('ownerUrl'), inject('templateDatabase')) },
+    (line) => {
+      const address = /the page stays at (?<url>http:\S+)/.exec(line)?.groups?.['url'];
+      if (address !== undefined) stays.resolve(address);
+    },
+  );
+  void running.finished.then(() => stays.resolve(undefined));
+  // It leaves its page running, with what it has loaded to be seen there, until it is stopped.
+  const url = await stays.promise;
+  if (url !== undefined)
+    expect(await (await fetch(`${url}metrics`)).text()).toMatch(/^pgstrata_consolidations\{.*\} 5$/m);
+  running.child.kill('SIGTERM');
+  const finished = await running.finished;
+>>>>>>> wt-page
   expect(finished.code, finished.stderr).toBe(0);
+  expect(url).toBeDefined();
   const report = jsonOf(finished) as Record<string, number>;
   expect(Object.keys(report).toSorted()).toEqual([
     'accounts',
@@ -68,4 +88,4 @@ test('loads a simulated chain into a fresh database and tells what it loaded, as
   await pool.end();
   const rows = busiest.map((line) => [line.account, line.asset, BigInt(line.balance), line.changes]);
   expect(shown).toContain(table(['account', 'asset', 'balance', 'changes'], rows));
-}, 120_000);
+}, 240_000);

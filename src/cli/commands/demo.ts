@@ -1,14 +1,24 @@
 /** `pgstrata demo`: the whole way from Flight to balances in one command. */
 import { Command } from 'commander';
 import { recreateDatabase } from '../../db/administer.ts';
+import { migrate } from '../../db/migrate.ts';
 import { createPool } from '../../db/pool.ts';
+import type { Pool } from '../../db/query.ts';
 import { runDemo, type DemoReport } from '../../devnet/demo.ts';
+import { runMaintenance } from '../../jobs/maintenance.ts';
 import { listenForStop } from '../../runtime/lifecycle.ts';
 import { createLogger } from '../../runtime/log.ts';
+import type { PageServer } from '../../server/http.ts';
 import { configOf, findDatabase, type GlobalOptions } from '../context.ts';
 import { printResult, table } from '../output.ts';
 import { createProgress } from '../progress.ts';
 import { showProgress } from './ingest.ts';
+import { PAGE_PORT, portNumber, servePage, stopped } from './serve.ts';
+
+interface Options extends GlobalOptions {
+  readonly serve?: boolean;
+  readonly port: number;
+}
 
 /** The demo has a database of its own, made anew each time. */
 const DEMO_DATABASE = 'pgstrata_demo';
@@ -26,8 +36,10 @@ export const demoCommand = (): Command =>
     .description(
       `Load a simulated chain into a fresh database (${DEMO_DATABASE}) by two workers, follow it through forks and a restart, consolidate its first weeks meanwhile, verify every balance and show some.`,
     )
-    .addHelpText('after', '\nExample:\n  npm run demo -- --json')
-    .action(async (options: GlobalOptions) => {
+    .option('--serve', 'show it on the status page meanwhile, and leave that running until stopped')
+    .option('--port <port>', 'with --serve: port of the page, 0 for any', portNumber, PAGE_PORT)
+    .addHelpText('after', '\nExample:\n  npm run demo -- --serve')
+    .action(async (options: Options) => {
       const config = await configOf(options);
       const progress = createProgress(process.stderr, Date.now);
       const say = (text: string): void => progress.say(`• ${text}`);
@@ -41,6 +53,7 @@ export const demoCommand = (): Command =>
         } as const;
         const pool = createPool(connectionString, settings);
         try {
+          const page = options.serve === true ? await showPage(pool, connectionString, options, say) : null;
           const onEvent = showProgress(progress, createLogger(process.env));
           const { report, busiest } = await runDemo({
             pool,
@@ -56,6 +69,12 @@ export const demoCommand = (): Command =>
             ...PARTS.map((part) => table(part, [part.map((name) => report[name])])),
           ].join('\n\n');
           printResult(options.json === true, report, text);
+          if (page !== null) {
+            await runMaintenance({ pool, verb: 'ensure', now: new Date(), signal: lifecycle.signal });
+            say(`the page stays at ${page.url} until Ctrl-C`);
+            await stopped(lifecycle.signal);
+            await page.stop();
+          }
         } finally {
           await pool.end();
         }
@@ -65,3 +84,16 @@ export const demoCommand = (): Command =>
         lifecycle.dispose();
       }
     });
+
+/** The status page of the demo's database, from its first moment on: the load and the consolidations can be watched. */
+const showPage = async (
+  pool: Pool,
+  connectionString: string,
+  { port }: Options,
+  say: (text: string) => void,
+): Promise<PageServer> => {
+  await migrate({ connectionString });
+  const page = await servePage(pool, { host: '127.0.0.1', port, token: null, secrets: [] });
+  say(`watch it at ${page.url}`);
+  return page;
+};

@@ -5,6 +5,7 @@ import { connectFlight } from '../../flight/client.ts';
 import { flightOptions } from '../../jobs/servers.ts';
 import type { Config, ServerConfig } from '../../runtime/config.ts';
 import { messageOf, WarehouseError } from '../../runtime/errors.ts';
+import { checkDisk } from '../../warehouse/checkup-disk.ts';
 import { checkDatabase } from '../../warehouse/checkup.ts';
 import type { Finding } from '../../warehouse/finding.ts';
 import { configOf, withDatabase, type GlobalOptions } from '../context.ts';
@@ -18,7 +19,9 @@ const SIGNS = { ok: '✓', warning: '!', fault: '✗' } as const;
 /** The command. */
 export const doctorCommand = (): Command =>
   new Command('doctor')
-    .description('Check Node, configuration, PostgreSQL and Flight servers; say what to mend.')
+    .description(
+      'Check Node, configuration, PostgreSQL, partitions, streams, disk and Flight servers; say what to mend.',
+    )
     .addHelpText(
       'after',
       '\nExits 1 when something is at fault.\n\nExample:\n  pgstrata doctor -c pgstrata.yaml',
@@ -55,9 +58,17 @@ const checkNode = (): Finding => {
 };
 
 const checkPostgres = (config: Config): Promise<readonly Finding[]> =>
-  withDatabase(config, checkDatabase, { migrated: false }).catch((thrown: unknown) => [
-    fault('postgres', asWarehouseError(thrown)),
-  ]);
+  withDatabase(
+    config,
+    async (pool, url) => [...(await checkDatabase(pool)), await checkDisk(pool, isLocal(url))],
+    { migrated: false },
+  ).catch((thrown: unknown) => [fault('postgres', asWarehouseError(thrown))]);
+
+/** Whether a database's URL names this machine, or a socket in it. */
+const isLocal = (url: string): boolean => {
+  const host = URL.canParse(url) ? new URL(url).hostname : '';
+  return host === '' || host === 'localhost' || host === '[::1]' || host.startsWith('127.');
+};
 
 const checkServers = (config: Config): Promise<Finding[]> =>
   Promise.all(Object.entries(config.servers).map(([name, server]) => checkServer(`server ${name}`, server)));

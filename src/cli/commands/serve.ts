@@ -18,17 +18,17 @@ interface Options extends GlobalOptions {
 }
 
 /** A TCP port of the command line. */
-const portNumber = (text: string): number => {
+export const portNumber = (text: string): number => {
   const port = Number(text);
   if (!/^\d{1,5}$/.test(text) || port > 65_535) throw new InvalidArgumentError('must be a port, 0 to 65535.');
   return port;
 };
 
 /** Where the page listens unless it is told otherwise. */
-const PORT = 8432;
+export const PAGE_PORT = 8432;
 
 /** What is read is shared by all who look: that takes few connections. */
-export const PAGE_POOL = {
+const PAGE_POOL = {
   maxConnections: 4,
   pool: { applicationName: 'pgstrata serve' },
 } as const;
@@ -40,7 +40,7 @@ listen elsewhere it does, and a browser is asked for it. /health and /ready answ
 Environment:
   PGSTRATA_TOKEN   the token, at least 16 characters; --token-file comes first
 
-Examples:
+Example:
   pgstrata serve
   pgstrata serve --host 0.0.0.0 --token-file /run/secrets/page --allow-host status.example.com`;
 
@@ -49,7 +49,7 @@ export const serveCommand = (): Command =>
   new Command('serve')
     .description('Serve the status page, /metrics, /health and /ready over HTTP, until stopped.')
     .option('--host <address>', 'address to listen on', '127.0.0.1')
-    .option('--port <port>', 'port to listen on, 0 for any', portNumber, PORT)
+    .option('--port <port>', 'port to listen on, 0 for any', portNumber, PAGE_PORT)
     .option('--token-file <file>', 'file with the token that has to be shown')
     .option('--allow-host <name...>', 'names that the page may be called by, besides localhost and addresses')
     .addHelpText('after', HELP)
