@@ -1388,10 +1388,8 @@ comment on function strata.carry_forward_openings(timestamptz, bigint) is
   'Writes the balance of every key at the cutoff into account_balances_opening; returns the keys written. Retention calls it before it takes the weeks out, and has the rows it writes over kept for its undo. Rows before the cutoff are out of the reckoning from its commit on, attached or not.';
 --! EndIncluded functions/carry_forward_openings.sql
 
-alter table strata.stream_health add column work jsonb not null default '{}';
-alter table strata.stream_health add column reorgs jsonb not null default '[]';
-comment on column strata.stream_health.work is 'What its process has done since it started: rows, batches, commits, bytes, seconds of COPY, fold and commit, reorgs';
-comment on column strata.stream_health.reorgs is 'The newest reorgs: network, first block, rows taken back, instant';
+alter table strata.stream_health add column catch_up jsonb;
+comment on column strata.stream_health.catch_up is 'While history is loaded in partitions: blocks done and in all (of those that were missing), and what each worker is loading (to is exclusive); null otherwise';
 
 --! Included views/stream_status.sql
 create or replace view strata.stream_status as
@@ -1428,6 +1426,12 @@ select coalesce(p.stream, h.stream) as stream, p.network, p.load, p.target,
 
 comment on view strata.stream_status is 'Each stream and network: position, head, lag, rate of the last minute, gaps, what its process said last, and what its workers do. lag_seconds is the age of the newest loaded block by the chain''s own time';
 --! EndIncluded views/stream_status.sql
+
+alter table strata.stream_health add column work jsonb not null default '{}';
+alter table strata.stream_health add column reorgs jsonb not null default '[]';
+comment on column strata.stream_health.work is 'What its process has done since it started: rows, batches, commits, bytes, seconds of COPY, fold and commit, reorgs';
+comment on column strata.stream_health.reorgs is 'The newest reorgs: network, first block, rows taken back, instant';
+
 
 create table strata.prices (
   asset_id  bigint not null references strata.assets,
@@ -2504,10 +2508,6 @@ select strata.account_text(c.account_address) as account, a.network, coalesce(a.
 comment on view strata.balances_current is
   'The newest balance of every account and asset, as people read it; changed_in is the period of its last change. The zero address is hidden.';
 --! EndIncluded views/balances_current.sql
-
-alter table strata.stream_health add column catch_up jsonb;
-comment on column strata.stream_health.catch_up is 'While history is loaded in partitions: blocks done and in all (of those that were missing), and what each worker is loading (to is exclusive); null otherwise';
-
 
 --! Included functions/grant_roles.sql
 create or replace function strata.grant_roles() returns void

@@ -20,11 +20,6 @@ afterAll(async () => {
 });
 
 test('loads a simulated chain into a fresh database and tells what it loaded, as README.md shows it', async () => {
-<<<<<<< HEAD
-  const finished = await folder.start(['demo', '--json'], {
-    DATABASE_URL: databaseUrl(inject('ownerUrl'), inject('templateDatabase')),
-  }).finished;
-=======
   const stays = Promise.withResolvers<string | undefined>();
   const running = folder.start(
     ['demo', '--json', '--serve', '--port', '0'],
@@ -41,7 +36,6 @@ test('loads a simulated chain into a fresh database and tells what it loaded, as
     expect(await (await fetch(`${url}metrics`)).text()).toMatch(/^pgstrata_consolidations\{.*\} 5$/m);
   running.child.kill('SIGTERM');
   const finished = await running.finished;
->>>>>>> wt-page
   expect(finished.code, finished.stderr).toBe(0);
   expect(url).toBeDefined();
   const report = jsonOf(finished) as Record<string, number>;
