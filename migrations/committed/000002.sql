@@ -1,5 +1,5 @@
 --! Previous: sha1:af5ea603f2290d32931279f0b3ec6772b1d7e672
---! Hash: sha1:e57c3fea9c43075665282dcb92419e4b8292050c
+--! Hash: sha1:3dabac74df96cdf3ee5f7a6394b50eb80f0bff35
 
 create table strata.prices (
   asset_id  bigint not null references strata.assets,
@@ -28,7 +28,8 @@ insert into strata.burn_accounts (account_address, mints, note) values
 create or replace function strata.ratio(part numeric, whole numeric, digits int default 18) returns numeric
 language sql immutable parallel safe
 set search_path = pg_catalog, pg_temp
-return div(part * power(10::numeric, digits), nullif(whole, 0)) * trim_scale(power(10::numeric, -digits));
+-- Powers of ten by their text: power() loses digits of small ones before PostgreSQL 16.
+return div(part * ('1e' || digits::text)::numeric, nullif(whole, 0)) * ('1e-' || digits::text)::numeric;
 
 comment on function strata.ratio(numeric, numeric, int) is
   'part / whole with so many decimals, cut off and not rounded: the same digits for the same numbers, however large. Null where whole is 0.';
@@ -79,7 +80,8 @@ create or replace function strata.scale_of(asset bigint) returns numeric
 language sql stable
 set search_path = pg_catalog, strata, pg_temp
 begin atomic
-  select trim_scale(power(10::numeric, -coalesce((select a.decimals from strata.assets a where a.asset_id = asset), 0)));
+  -- By its text: power() loses digits of small powers before PostgreSQL 16.
+  select ('1e-' || coalesce((select a.decimals from strata.assets a where a.asset_id = asset), 0)::text)::numeric;
 end;
 
 comment on function strata.scale_of(bigint) is
@@ -1052,6 +1054,30 @@ end;
 comment on function strata.partitions_touched() is
   'What the running transaction has opened of balances, changes, snapshots (a row for each week), of state and of openings: how many of how many leaves. Read from the locks it holds, so it tells of every statement inside every function; what pruning left out was never locked.';
 --! EndIncluded analytics/partitions_touched.sql
+--! Included views/balances.sql
+create or replace view strata.balances as
+select strata.account_text(b.account_address) as account, a.network, coalesce(a.symbol, a.asset_key) as asset, a.token_id,
+       b."timestamp", b.balance * ('1e-' || coalesce(a.decimals, 0)::text)::numeric as amount, b.balance, b.balance < 0 as negative,
+       b.change_count, b.usd_value, b.data, b.account_address, b.asset_id
+  from strata.account_balances b
+  join strata.assets a using (asset_id)
+ where b.account_address <> '\x0000000000000000000000000000000000000000';
+
+comment on view strata.balances is
+  'Balances as people read them: text account, symbol, amount scaled by the asset''s decimals, a flag for negative ones. One row per period with a change. Filter by account_address = strata.account(''0x…'') and "timestamp": both prune. The zero address is hidden.';
+--! EndIncluded views/balances.sql
+--! Included views/balances_current.sql
+create or replace view strata.balances_current as
+select strata.account_text(c.account_address) as account, a.network, coalesce(a.symbol, a.asset_key) as asset, a.token_id,
+       c.balance * ('1e-' || coalesce(a.decimals, 0)::text)::numeric as amount, c.balance, c.balance < 0 as negative,
+       c."timestamp" as changed_in, c.account_address, c.asset_id
+  from strata.account_balances_current c
+  join strata.assets a using (asset_id)
+ where c.account_address <> '\x0000000000000000000000000000000000000000';
+
+comment on view strata.balances_current is
+  'The newest balance of every account and asset, as people read it; changed_in is the period of its last change. The zero address is hidden.';
+--! EndIncluded views/balances_current.sql
 --! Included functions/grant_roles.sql
 create or replace function strata.grant_roles() returns void
 language plpgsql
