@@ -14,11 +14,11 @@ select asset_id, network, standard, asset_key, symbol, decimals, grain from stra
 select asset, amount, changed_in from strata.balances_current
  where account_address = strata.account('0x18e421e67764e2a9b9a816f510511f971ec0511d') order by asset;
 /*
-asset                                  amount  changed_in
-───────  ────────────────────────────────────  ────────────────────
-GOLD     9.9158619260000000000000000000000000  2026-03-27
-USDX            231907.4135520000000000000000  2026-03-28T06:00:00Z
-lending                  312.0000000000000000  2026-03-23T17:00:00Z
+asset                  amount  changed_in
+───────  ────────────────────  ────────────────────
+GOLD     9.915861926000000000  2026-03-27
+USDX            231907.413552  2026-03-28T06:00:00Z
+lending                   312  2026-03-23T17:00:00Z
 */
 
 -- The same account, exact to an instant.

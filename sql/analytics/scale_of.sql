@@ -2,7 +2,8 @@ create or replace function strata.scale_of(asset bigint) returns numeric
 language sql stable
 set search_path = pg_catalog, strata, pg_temp
 begin atomic
-  select trim_scale(power(10::numeric, -coalesce((select a.decimals from strata.assets a where a.asset_id = asset), 0)));
+  -- By its text: power() loses digits of small powers before PostgreSQL 16.
+  select ('1e-' || coalesce((select a.decimals from strata.assets a where a.asset_id = asset), 0)::text)::numeric;
 end;
 
 comment on function strata.scale_of(bigint) is

@@ -1,6 +1,6 @@
 create or replace view strata.balances as
 select strata.account_text(b.account_address) as account, a.network, coalesce(a.symbol, a.asset_key) as asset, a.token_id,
-       b."timestamp", b.balance * power(10::numeric, -coalesce(a.decimals, 0)) as amount, b.balance, b.balance < 0 as negative,
+       b."timestamp", b.balance * ('1e-' || coalesce(a.decimals, 0)::text)::numeric as amount, b.balance, b.balance < 0 as negative,
        b.change_count, b.usd_value, b.data, b.account_address, b.asset_id
   from strata.account_balances b
   join strata.assets a using (asset_id)

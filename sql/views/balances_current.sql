@@ -1,6 +1,6 @@
 create or replace view strata.balances_current as
 select strata.account_text(c.account_address) as account, a.network, coalesce(a.symbol, a.asset_key) as asset, a.token_id,
-       c.balance * power(10::numeric, -coalesce(a.decimals, 0)) as amount, c.balance, c.balance < 0 as negative,
+       c.balance * ('1e-' || coalesce(a.decimals, 0)::text)::numeric as amount, c.balance, c.balance < 0 as negative,
        c."timestamp" as changed_in, c.account_address, c.asset_id
   from strata.account_balances_current c
   join strata.assets a using (asset_id)

@@ -9,9 +9,8 @@ import {
   Struct,
   TimestampMicrosecond,
   Utf8,
-  vectorFromArray,
 } from 'apache-arrow';
-import type { DataType } from 'apache-arrow';
+import type { Data, DataType } from 'apache-arrow';
 
 /** A column of the result. Numbers are exact at any size, so they are text. */
 export interface ResultColumn {
@@ -22,7 +21,7 @@ export interface ResultColumn {
 type Row = Readonly<Record<string, unknown>>;
 
 /** Rows of a record batch: enough to make its header cheap, and few enough to hold. */
-const BATCH_ROWS = 8_192;
+const BATCH_ROWS = 4_096;
 /** Continuation marker and length of nothing: the end of a stream. */
 const END_BYTES = 8;
 const MICROS_PER_MILLI = 1000n;
@@ -30,23 +29,60 @@ const MICROS_PER_MILLI = 1000n;
 const typeOf = ({ type }: ResultColumn): DataType =>
   type === 'integer' ? new Int64() : type === 'instant' ? new TimestampMicrosecond('UTC') : new Utf8();
 
-const valueOf = (type: ResultColumn['type'], value: unknown): unknown => {
-  if (value === null || value === undefined) return null;
-  if (type === 'integer') return BigInt(value as number);
-  return type === 'instant' ? BigInt((value as Date).getTime()) * MICROS_PER_MILLI : value;
+/** Which rows have a value, a bit each, the lowest first; null where all have one. */
+const validityOf = (values: readonly unknown[]): Uint8Array | null => {
+  if (!values.includes(null)) return null;
+  const bits = new Uint8Array((values.length + 7) >> 3);
+  for (let row = 0; row < values.length; row++) if (values[row] !== null) bits[row >> 3]! |= 1 << (row & 7);
+  return bits;
 };
 
-const batchOf = (schema: Schema, columns: readonly ResultColumn[], rows: readonly Row[]): RecordBatch => {
-  const children = columns.map(({ name, type }, index) => {
-    const values = rows.map((row) => valueOf(type, row[name]));
-    const vector = vectorFromArray(values, schema.fields[index]!.type as DataType);
-    return vector.data[0] ?? makeData({ type: schema.fields[index]!.type as DataType });
-  });
-  return new RecordBatch(
-    schema,
-    makeData({ type: new Struct(schema.fields), length: rows.length, children }),
-  );
+const integersOf = (values: readonly unknown[], type: ResultColumn['type']): BigInt64Array => {
+  const integers = new BigInt64Array(values.length);
+  for (let row = 0; row < values.length; row++) {
+    const value = values[row];
+    if (value !== null)
+      integers[row] =
+        type === 'instant' ? BigInt((value as Date).getTime()) * MICROS_PER_MILLI : BigInt(value as number);
+  }
+  return integers;
 };
+
+/** All texts in a row, and where each begins. */
+const textsOf = (
+  values: readonly unknown[],
+): { readonly offsets: Int32Array; readonly bytes: Uint8Array } => {
+  const offsets = new Int32Array(values.length + 1);
+  for (let row = 0; row < values.length; row++)
+    offsets[row + 1] = offsets[row]! + Buffer.byteLength((values[row] ?? '') as string);
+  const bytes = Buffer.allocUnsafe(offsets[values.length]!);
+  for (let row = 0; row < values.length; row++) bytes.write((values[row] ?? '') as string, offsets[row]!);
+  return { offsets, bytes: new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length) };
+};
+
+const dataOf = ({ name, type }: ResultColumn, rows: readonly Row[]): Data => {
+  const values = rows.map((row) => row[name] ?? null);
+  const nullBitmap = validityOf(values);
+  const shared = { length: values.length, nullBitmap, nullCount: nullBitmap === null ? 0 : -1 };
+  if (type === 'text') {
+    const { offsets, bytes } = textsOf(values);
+    return makeData({ ...shared, type: new Utf8(), valueOffsets: offsets, data: bytes });
+  }
+  const data = integersOf(values, type);
+  return type === 'integer'
+    ? makeData({ ...shared, type: new Int64(), data })
+    : makeData({ ...shared, type: new TimestampMicrosecond('UTC'), data });
+};
+
+const batchOf = (schema: Schema, columns: readonly ResultColumn[], rows: readonly Row[]): RecordBatch =>
+  new RecordBatch(
+    schema,
+    makeData({
+      type: new Struct(schema.fields),
+      length: rows.length,
+      children: columns.map((column) => dataOf(column, rows)),
+    }),
+  );
 
 /** A stream of its own: schema, batch, end. */
 const streamOf = (batch: RecordBatch): Buffer => {

@@ -25,3 +25,14 @@ export const accountText = (bytes: Uint8Array): string => {
     return hex;
   }
 };
+
+/** A byte that no text of an address or a hash has, in hex. */
+const NO_TEXT = /^(?:..)*?(?:[89a-f].|00|5c)/;
+const ADDRESS_DIGITS = 40;
+const HASH_DIGITS = 64;
+
+/** The same as {@link accountText} of the bytes that hex spells; most need not be made for it. */
+export const accountTextOfHex = (hex: string): string =>
+  (hex.length === ADDRESS_DIGITS || hex.length === HASH_DIGITS) && NO_TEXT.test(hex)
+    ? `0x${hex}`
+    : accountText(Buffer.from(hex, 'hex'));

@@ -60,6 +60,16 @@ describe('the views', () => {
         [ONE],
       ),
     ).toBe('57896044618658097711785492504343953926634992332820282019728792003956564.819967');
+    await database.pool.query('update strata.assets set decimals = 60 where asset_id = $1', [assetOf('seen')]);
+    for (const view of ['balances', 'balances_current'])
+      expect(
+        await valueOf(
+          database.pool,
+          `select trim_scale(amount / balance)::text from strata.${view} where account = $1 and balance > 1 limit 1`,
+          [TWO],
+        ),
+      ).toBe(`0.${'0'.repeat(59)}1`);
+    await database.pool.query('update strata.assets set decimals = 6 where asset_id = $1', [assetOf('seen')]);
     await database.pool.query('select strata.rebuild_balances()');
   });
 

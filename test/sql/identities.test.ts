@@ -1,7 +1,7 @@
 /** Accounts and assets: SQL and TypeScript must name them alike, and lose nothing. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { accountBytes, accountText } from '../../src/warehouse/account.ts';
+import { accountBytes, accountText, accountTextOfHex } from '../../src/warehouse/account.ts';
 import { assetId, assetIdText } from '../../src/warehouse/assets.ts';
 import { useDatabase } from '../database.ts';
 import { propertyOptions, randomRuns } from '../seed.ts';
@@ -34,6 +34,9 @@ describe('accounts', () => {
     expect(rows.map((row) => row.text)).toEqual(accounts.map(accountText));
     expect(rows.map((row) => row.back.toString('hex'))).toEqual(
       accounts.map((bytes) => Buffer.from(bytes).toString('hex')),
+    );
+    expect(accounts.map((bytes) => accountTextOfHex(Buffer.from(bytes).toString('hex')))).toEqual(
+      accounts.map(accountText),
     );
     expect(accounts.map((bytes) => accountBytes(accountText(bytes)).toString('hex'))).toEqual(
       accounts.map((bytes) => Buffer.from(bytes).toString('hex')),

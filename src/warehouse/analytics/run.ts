@@ -10,23 +10,31 @@ import { asWarehouseError } from '../../db/errors.ts';
 import { borrowClient } from '../../db/pool.ts';
 import { on, type Client, type Pool } from '../../db/query.ts';
 import { WarehouseError } from '../../runtime/errors.ts';
-import { accountBytes, accountText } from '../account.ts';
+import { accountBytes, accountTextOfHex } from '../account.ts';
 import { findAsset } from './assets.ts';
 import { QUERIES, type QueryName } from './catalogue.ts';
 import type { GivenParameters } from './parameters.ts';
-import type { AnalyticsQuery, Column, Parameter, ParametersOf, ParameterType, RowOf } from './query.ts';
+import type {
+  AnalyticsQuery,
+  Column,
+  ColumnType,
+  Parameter,
+  ParametersOf,
+  ParameterType,
+  RowOf,
+} from './query.ts';
 import { readTouched, type TouchedPartitions } from './touched.ts';
 
 /** How a query is run. */
 export interface RunOptions {
   /** Limit of the query, in milliseconds; 60,000. */
   readonly timeoutMs?: number;
-  /** Rows fetched, and held in memory, at a time; 2,000. */
+  /** Rows fetched, and held in memory, at a time; 1,000. */
   readonly batchRows?: number;
 }
 
 const TIMEOUT_MS = 60_000;
-const BATCH_ROWS = 2_000;
+const BATCH_ROWS = 1_000;
 
 const TYPES: Readonly<Record<ParameterType, string>> = {
   account: 'bytea',
@@ -51,6 +59,12 @@ const bound = async (client: Client, { type }: Parameter, value: unknown): Promi
   return value;
 };
 
+/** A column as it is asked for: ids as text, for they use all 64 bits, and accounts as hex, for a Buffer each would be a lot of garbage. */
+const shownAs = (type: ColumnType, source: string): RawBuilder<unknown> => {
+  if (type === 'asset') return sql`${sql.id(source)}::text`;
+  return type === 'account' ? sql`encode(${sql.id(source)}, 'hex')` : sql.id(source);
+};
+
 const callOf = async (
   client: Client,
   query: AnalyticsQuery,
@@ -65,10 +79,8 @@ const callOf = async (
       sql`${sql.id(parameter.argument)} => ${await bound(client, parameter, value)}::${sql.raw(TYPES[parameter.type])}`,
     );
   }
-  const selected = columns.map(({ name, source = name, type }) =>
-    type === 'asset'
-      ? sql`${sql.id(source)}::text as ${sql.id(name)}`
-      : sql`${sql.id(source)} as ${sql.id(name)}`,
+  const selected = columns.map(
+    ({ name, source = name, type }) => sql`${shownAs(type, source)} as ${sql.id(name)}`,
   );
   return sql`select ${sql.join(selected)} from ${sql.id('strata', query.function)}(${sql.join(args)})`;
 };
@@ -96,14 +108,15 @@ const late = (thrown: unknown, timeoutMs: number): unknown => {
   );
 };
 
-const asShown = (
+/** Rows as they are shown: accounts as text, in place. */
+const showAccounts = (
   columns: readonly Column[],
-  row: Readonly<Record<string, unknown>>,
-): Record<string, unknown> => {
-  const shown: Record<string, unknown> = { ...row };
-  for (const { name, type } of columns)
-    if (type === 'account' && shown[name] !== null) shown[name] = accountText(shown[name] as Buffer);
-  return shown;
+): ((row: Record<string, unknown>) => Record<string, unknown>) => {
+  const accounts = columns.flatMap(({ name, type }) => (type === 'account' ? [name] : []));
+  return (row) => {
+    for (const name of accounts) row[name] = accountTextOfHex(row[name] as string);
+    return row;
+  };
 };
 
 async function* rowsOf(
@@ -114,8 +127,9 @@ async function* rowsOf(
 ): AsyncGenerator<Record<string, unknown>, void, undefined> {
   const query: AnalyticsQuery = QUERIES[name];
   const { sql: text, parameters } = (await callOf(client, query, given)).compile(on(client));
+  const show = showAccounts(query.columns);
   for await (const row of cursorRows<Record<string, unknown>>(client, text, parameters, batchRows))
-    yield asShown(query.columns, row);
+    yield show(row);
 }
 
 /**
