@@ -1,20 +1,7 @@
 /** The command line: parses, dispatches, prints errors the way style and scripts need them. */
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
-import { demoCommand } from './commands/demo.ts';
-import { devnetCommand } from './commands/devnet.ts';
-import { doctorCommand } from './commands/doctor.ts';
-import { foldCommand } from './commands/fold.ts';
-import { ingestCommand } from './commands/ingest.ts';
-import { labelsCommand } from './commands/labels.ts';
-import { maintainCommand } from './commands/maintain.ts';
-import { migrateCommand } from './commands/migrate.ts';
-import { partitionsCommand } from './commands/partitions.ts';
-import { rebuildCommand } from './commands/rebuild.ts';
-import { scheduleCommand } from './commands/schedule.ts';
-import { statusCommand } from './commands/status.ts';
 import { asWarehouseError } from '../db/errors.ts';
-import { verifyCommand } from './commands/verify.ts';
 import { configOf, secretsOf } from './context.ts';
 import { describeError, errorAsJson, EXIT_MISUSE, exitCodeOf, redact, redactRecord } from './output.ts';
 
@@ -30,29 +17,36 @@ Environment:
 Example:
   pgstrata migrate && pgstrata ingest --follow`;
 
-/** The whole command tree. */
-export const createProgram = (): Command => {
+/** The commands, each with the code it needs: who asks for one does not wait for the others' to be read. */
+const COMMANDS: ReadonlyMap<string, () => Promise<Command>> = new Map(
+  Object.entries({
+    migrate: async () => (await import('./commands/migrate.ts')).migrateCommand(),
+    ingest: async () => (await import('./commands/ingest.ts')).ingestCommand(),
+    status: async () => (await import('./commands/status.ts')).statusCommand(),
+    fold: async () => (await import('./commands/fold.ts')).foldCommand(),
+    verify: async () => (await import('./commands/verify.ts')).verifyCommand(),
+    rebuild: async () => (await import('./commands/rebuild.ts')).rebuildCommand(),
+    maintain: async () => (await import('./commands/maintain.ts')).maintainCommand(),
+    partitions: async () => (await import('./commands/partitions.ts')).partitionsCommand(),
+    schedule: async () => (await import('./commands/schedule.ts')).scheduleCommand(),
+    labels: async () => (await import('./commands/labels.ts')).labelsCommand(),
+    devnet: async () => (await import('./commands/devnet.ts')).devnetCommand(),
+    demo: async () => (await import('./commands/demo.ts')).demoCommand(),
+    doctor: async () => (await import('./commands/doctor.ts')).doctorCommand(),
+  }),
+);
+
+/** The command tree: whole, or with the named command alone. */
+export const createProgram = async (only?: string): Promise<Command> => {
   const program = new Command('pgstrata')
     .description('Streams Arrow Flight into partitioned PostgreSQL and keeps exact balances.')
     .version(version)
     .addHelpText('after', ENVIRONMENT)
     .exitOverride()
     .showHelpAfterError('(run with --help for the options)');
-  for (const command of [
-    migrateCommand(),
-    ingestCommand(),
-    statusCommand(),
-    foldCommand(),
-    verifyCommand(),
-    rebuildCommand(),
-    maintainCommand(),
-    partitionsCommand(),
-    scheduleCommand(),
-    labelsCommand(),
-    devnetCommand(),
-    demoCommand(),
-    doctorCommand(),
-  ]) {
+  const wanted = COMMANDS.get(only ?? '');
+  for (const load of wanted === undefined ? COMMANDS.values() : [wanted]) {
+    const command = await load();
     const acts = command.commands.length === 0 || command.registeredArguments.length > 0;
     for (const verb of [...(acts ? [command] : []), ...command.commands]) {
       verb
@@ -68,7 +62,9 @@ export const createProgram = (): Command => {
 /** Runs a command line; returns the exit code. */
 export const main = async (argv: readonly string[]): Promise<number> => {
   try {
-    await createProgram().parseAsync([...argv]);
+    // Whatever begins otherwise (help, an option, a typo) is answered by the whole.
+    const program = await createProgram(argv[2]);
+    await program.parseAsync([...argv]);
     return Number(process.exitCode ?? 0);
   } catch (thrown) {
     // Commander has printed its own message already; --help and --version come this way too.
