@@ -64,12 +64,12 @@ const verbsOf = (command: Command): { readonly name: string; readonly command: C
 ];
 
 /** Every command with its options, as the command line itself knows them. */
-export const commandsSection = (): string =>
+export const commandsSection = async (): Promise<string> =>
   [
     '| command | option | |',
     '|---|---|---|',
-    ...createProgram()
-      .commands.flatMap(verbsOf)
+    ...(await createProgram()).commands
+      .flatMap(verbsOf)
       .flatMap(({ name, command }) => [
         `| ${code([name, ...command.registeredArguments.map((argument) => placeOf(argument))].join(' '))} | | ${command.description()} |`,
         ...optionLines(command),
@@ -152,7 +152,7 @@ if (import.meta.main) {
     await client.connect();
     const schema = await schemaSection(client);
     await client.end();
-    await fillIn({ demo, types: typesSection(), commands: commandsSection(), schema });
+    await fillIn({ demo, types: typesSection(), commands: await commandsSection(), schema });
   });
   // The whole suite takes minutes, so it runs only when asked for: npm run readme -- --tests
   if (process.argv.includes('--tests')) await fillIn({ tests: await testsSection() });

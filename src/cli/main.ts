@@ -1,24 +1,6 @@
 /** The command line: parses, dispatches, prints errors the way style and scripts need them. */
 import { Command, CommanderError } from 'commander';
-import { completionCommand } from './commands/completion.ts';
-import { demoCommand } from './commands/demo.ts';
-import { devnetCommand } from './commands/devnet.ts';
-import { doctorCommand } from './commands/doctor.ts';
-import { foldCommand } from './commands/fold.ts';
-import { ingestCommand } from './commands/ingest.ts';
-import { initCommand } from './commands/init.ts';
-import { labelsCommand } from './commands/labels.ts';
-import { maintainCommand } from './commands/maintain.ts';
-import { migrateCommand } from './commands/migrate.ts';
-import { partitionsCommand } from './commands/partitions.ts';
-import { pricesCommand } from './commands/prices.ts';
-import { queryCommand } from './commands/query.ts';
-import { rebuildCommand } from './commands/rebuild.ts';
-import { scheduleCommand } from './commands/schedule.ts';
-import { serveCommand } from './commands/serve.ts';
-import { statusCommand } from './commands/status.ts';
 import { asWarehouseError } from '../db/errors.ts';
-import { verifyCommand } from './commands/verify.ts';
 import { configOf, secretsOf } from './context.ts';
 import { VERSION } from './version.ts';
 import { describeError, errorAsJson, EXIT_MISUSE, exitCodeOf, redact, redactRecord } from './output.ts';
@@ -31,34 +13,41 @@ Environment:
 Example:
   pgstrata migrate && pgstrata ingest --follow`;
 
-/** The whole command tree. */
-export const createProgram = (): Command => {
+/** The commands, each with the code it needs: who asks for one does not wait for the others' to be read. */
+const COMMANDS: ReadonlyMap<string, () => Promise<Command>> = new Map(
+  Object.entries({
+    init: async () => (await import('./commands/init.ts')).initCommand(),
+    migrate: async () => (await import('./commands/migrate.ts')).migrateCommand(),
+    ingest: async () => (await import('./commands/ingest.ts')).ingestCommand(),
+    status: async () => (await import('./commands/status.ts')).statusCommand(),
+    serve: async () => (await import('./commands/serve.ts')).serveCommand(),
+    fold: async () => (await import('./commands/fold.ts')).foldCommand(),
+    verify: async () => (await import('./commands/verify.ts')).verifyCommand(),
+    rebuild: async () => (await import('./commands/rebuild.ts')).rebuildCommand(),
+    maintain: async () => (await import('./commands/maintain.ts')).maintainCommand(),
+    partitions: async () => (await import('./commands/partitions.ts')).partitionsCommand(),
+    schedule: async () => (await import('./commands/schedule.ts')).scheduleCommand(),
+    labels: async () => (await import('./commands/labels.ts')).labelsCommand(),
+    prices: async () => (await import('./commands/prices.ts')).pricesCommand(),
+    query: async () => (await import('./commands/query.ts')).queryCommand(),
+    devnet: async () => (await import('./commands/devnet.ts')).devnetCommand(),
+    demo: async () => (await import('./commands/demo.ts')).demoCommand(),
+    doctor: async () => (await import('./commands/doctor.ts')).doctorCommand(),
+    completion: async () => (await import('./commands/completion.ts')).completionCommand(),
+  }),
+);
+
+/** The command tree: whole, or with the named command alone. */
+export const createProgram = async (only?: string): Promise<Command> => {
   const program = new Command('pgstrata')
     .description('Streams Arrow Flight into partitioned PostgreSQL and keeps exact balances.')
     .version(VERSION)
     .addHelpText('after', ENVIRONMENT)
     .exitOverride()
     .showHelpAfterError('(run with --help for the options)');
-  for (const command of [
-    initCommand(),
-    migrateCommand(),
-    ingestCommand(),
-    statusCommand(),
-    serveCommand(),
-    foldCommand(),
-    verifyCommand(),
-    rebuildCommand(),
-    maintainCommand(),
-    partitionsCommand(),
-    scheduleCommand(),
-    labelsCommand(),
-    pricesCommand(),
-    queryCommand(),
-    devnetCommand(),
-    demoCommand(),
-    doctorCommand(),
-    completionCommand(),
-  ]) {
+  const wanted = COMMANDS.get(only ?? '');
+  for (const load of wanted === undefined ? COMMANDS.values() : [wanted]) {
+    const command = await load();
     const acts = command.commands.length === 0 || command.registeredArguments.length > 0;
     for (const verb of [...(acts ? [command] : []), ...command.commands]) {
       verb
@@ -74,7 +63,9 @@ export const createProgram = (): Command => {
 /** Runs a command line; returns the exit code. */
 export const main = async (argv: readonly string[]): Promise<number> => {
   try {
-    await createProgram().parseAsync([...argv]);
+    // Whatever begins otherwise (help, an option, a typo) is answered by the whole, and completion tells of all of it.
+    const program = await createProgram(argv[2] === 'completion' ? undefined : argv[2]);
+    await program.parseAsync([...argv]);
     return Number(process.exitCode ?? 0);
   } catch (thrown) {
     // Commander has printed its own message already; --help and --version come this way too.

@@ -395,6 +395,8 @@ export interface StreamHealth {
   updated_at: Generated<Column<Date, Date | string>>;
   host: string;
   pid: number;
+  /** While history is loaded in partitions: blocks done and in all (of those that were missing), and what each worker is loading (to is exclusive); null otherwise */
+  catch_up: Nullable<Column<unknown, string>>;
   /** What its process has done since it started: rows, batches, commits, bytes, seconds of COPY, fold and commit, reorgs */
   work: Generated<Column<unknown, string>>;
   /** The newest reorgs: network, first block, rows taken back, instant */
@@ -452,6 +454,7 @@ export interface StreamStatus {
   started_at: Nullable<Column<Date, Date | string>>;
   work: Nullable<Column<unknown, string>>;
   reorgs: Nullable<Column<unknown, string>>;
+  catch_up: Nullable<Column<unknown, string>>;
 }
 
 export interface Streams {

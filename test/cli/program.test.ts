@@ -11,7 +11,7 @@ import { completionScript } from '../../src/cli/completion.ts';
 import { createProgram, main } from '../../src/cli/main.ts';
 import { parseConfig } from '../../src/runtime/config.ts';
 
-const program = createProgram();
+const program = await createProgram();
 const all = (command: Command): Command[] => [command, ...command.commands.flatMap(all)];
 const nameOf = (command: Command): string =>
   command.parent === null ? command.name() : `${nameOf(command.parent)} ${command.name()}`;
@@ -23,7 +23,7 @@ const helpOf = (command: Command): string => {
 };
 
 describe('help', () => {
-  test.each(all(createProgram()).map((command) => [nameOf(command), command] as const))(
+  test.each(all(await createProgram()).map((command) => [nameOf(command), command] as const))(
     '%s shows an example that it understands',
     (_name, command) => {
       const [, examples = ''] = helpOf(command).split('Example:\n');

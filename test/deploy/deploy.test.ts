@@ -11,9 +11,11 @@ import { parseConfig } from '../../src/runtime/config.ts';
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const read = (file: string): string => readFileSync(join(ROOT, file), 'utf8');
 
+const program = await createProgram();
+
 /** Parses a command line as the program would, and does nothing. */
 const understand = ([name = '', ...words]: readonly string[]): void => {
-  const command: Command | undefined = createProgram().commands.find((one) => one.name() === name);
+  const command: Command | undefined = program.commands.find((one) => one.name() === name);
   expect(command, `there is no command ${name}`).toBeDefined();
   expect(command?.parseOptions([...words]).unknown, `${name} ${words.join(' ')}`).toEqual([]);
 };

@@ -1,4 +1,5 @@
 /** Parallel catch-up of a stream that nobody watches: what it tells of itself, and what one partition's failure costs. */
+import { NO_WORK } from '../../src/jobs/tally.ts';
 import { afterEach, expect, test } from 'vitest';
 import { createChain } from '../../src/devnet/chain.ts';
 import { startDevnet } from '../../src/devnet/server.ts';
@@ -89,6 +90,8 @@ test('status shows the workers and the holes they fill, wherever it runs', async
     heads: { devnet: 90 },
     catch_up: { network: 'devnet', done: 0, total: 20, workers },
     started_at: '2026-01-05T00:00:00.000Z',
+    work: NO_WORK,
+    reorgs: [],
   };
   await writeHealth(database.pool, { host: 'elsewhere', pid: 1 }, [health]);
   expect((await readStatus(database.pool)).streams).toMatchObject([
