@@ -187,3 +187,4 @@ export { scheduleOf, type Schedule, type VerbSchedule } from './jobs/scheduler/s
 export { type Clock as SchedulerClock } from './jobs/scheduler/clock.ts';
 export { lastFailures, type MaintenanceFailure, type RunOutcome } from './warehouse/partitions/runs.ts';
 export { type LockMode, type Plan, type Step, type StepLock } from './warehouse/partitions/plan.ts';
+export { startPageServer, type PageOptions, type PageServer } from './server/http.ts';

@@ -1,12 +1,18 @@
 /** What streams say of themselves in the database: who may write over whom, and that it is in nobody's way. */
 import { describe, expect, test } from 'vitest';
-import { createHealthLog } from '../../src/jobs/health.ts';
-import { NO_WORK } from '../../src/jobs/tally.ts';
+import { createChain } from '../../src/devnet/chain.ts';
+import { startDevnet } from '../../src/devnet/server.ts';
+import { createHealthLog, type HealthLog } from '../../src/jobs/health.ts';
+import { addCommit, NO_WORK } from '../../src/jobs/tally.ts';
 import { systemClock } from '../../src/runtime/resilience.ts';
 import { writeHealth } from '../../src/warehouse/stream-health.ts';
 import type { StreamHealth } from '../../src/warehouse/stream-health.ts';
+import type { Committed } from '../../src/warehouse/batches.ts';
+import { readStatus, type StreamStatus } from '../../src/warehouse/status.ts';
 import { useDatabase } from '../database.ts';
-import { fastClock } from './supervised.ts';
+import { until } from '../db/until.ts';
+import { TRANSFERS } from './loading.ts';
+import { fastClock, supervise } from './supervised.ts';
 
 const database = useDatabase();
 
@@ -95,5 +101,58 @@ describe('the log', () => {
     log.note(healthOf('nowhere'));
     await log.close();
     expect(await stored('nowhere')).toBeUndefined();
+  });
+});
+
+test('a stream tells what its work cost, and which reorgs it met; a process that met none does not hide them', async () => {
+  const chain = createChain({ blocks: 30, accounts: 8, tokens: 2, transfersPerBlock: 3 });
+  const devnet = await startDevnet({ chain });
+  /** What status says when a process has loaded the stream to its end. */
+  const after = async (run: (health: HealthLog) => Promise<unknown>): Promise<StreamStatus | undefined> => {
+    const health = createHealthLog(() => ({ url: database.url, options: {} }), systemClock, String);
+    await run(health);
+    await health.close();
+    return (await readStatus(database.pool)).streams.find(({ stream }) => stream === 'worked');
+  };
+  const request = { url: database.url, server: devnet.url, stream: 'worked', settings: TRANSFERS };
+  const reorgs = [{ network: 'devnet', from: 25, rows: expect.any(Number), at: expect.any(String) }];
+  try {
+    const first = await after(async (health) => {
+      const following = supervise({ ...request, health });
+      await until('the head', () => following.committed() === 29);
+      chain.reorg(5, 7);
+      await until('the new head', () => following.committed() === 31);
+      await following.stop();
+    });
+    expect(first?.reorgs).toEqual(reorgs);
+    expect(first?.work).toMatchObject({ reorgs: 1, commits: expect.any(Number) });
+    expect(first?.work?.rows).toBe((first?.rows ?? 0) + (first?.reorgs[0]?.rows ?? 0));
+    for (const part of ['bytes', 'copy_seconds', 'fold_seconds', 'commit_seconds'] as const)
+      expect(first?.work?.[part], part).toBeGreaterThan(0);
+    const second = await after((health) => supervise({ ...request, health, follow: false }).result);
+    expect(second).toMatchObject({ reorgs, work: { rows: 0, commits: 0, reorgs: 0 } });
+  } finally {
+    await devnet.stop();
+  }
+});
+
+test('the work of a process is summed up over its commits', () => {
+  const commit = (rows: number): Committed => ({
+    ranges: [],
+    rows,
+    quarantined: 0,
+    unmatched: null,
+    dropped: 0,
+    cost: { bytes: 100, copy_ms: 500, fold_ms: 250, commit_ms: 125 },
+  });
+  expect(addCommit(addCommit(NO_WORK, commit(3)), commit(4))).toEqual({
+    rows: 7,
+    batches: 0,
+    commits: 2,
+    bytes: 200,
+    copy_seconds: 1,
+    fold_seconds: 0.5,
+    commit_seconds: 0.25,
+    reorgs: 0,
   });
 });

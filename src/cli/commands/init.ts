@@ -21,19 +21,20 @@ export const initCommand = (): Command =>
     .action(async (options: Options) => {
       const file = options.config ?? DEFAULT_CONFIG;
       const text = await readFile(TEMPLATE, 'utf8');
-      await writeFile(file, text, { flag: options.force === true ? 'w' : 'wx' }).catch(
-        (cause: NodeJS.ErrnoException) => {
-          throw cause.code === 'EEXIST'
-            ? new WarehouseError('usage', `${file} is there already`, {
-                file,
-                remedy: 'Give another name by --config, or --force to write over it.',
-              })
-            : new WarehouseError('usage', `cannot write ${file}: ${cause.message}`, { file }, cause);
-        },
-      );
+      await writeFile(file, text, { flag: options.force === true ? 'w' : 'wx' }).catch((cause: unknown) => {
+        throw cannotWrite(file, cause as NodeJS.ErrnoException);
+      });
       printResult(
         options.json === true,
         { file },
         `${file} is written. Next: pgstrata doctor, pgstrata migrate, pgstrata ingest`,
       );
     });
+
+const cannotWrite = (file: string, cause: NodeJS.ErrnoException): WarehouseError =>
+  cause.code === 'EEXIST'
+    ? new WarehouseError('usage', `${file} is there already`, {
+        file,
+        remedy: 'Give another name by --config, or --force to write over it.',
+      })
+    : new WarehouseError('usage', `cannot write ${file}: ${cause.message}`, { file }, cause);

@@ -79,7 +79,7 @@ export const table = (caption, columns, rows, options = {}) =>
           ),
         );
         return [
-          h('tr', options.row?.(row) ?? {}, ...cells),
+          h('tr', { class: below && 'followed', ...options.row?.(row) }, ...cells),
           below && h('tr', {}, h('td', { colspan: columns.length, class: 'below full' }, below)),
         ].filter((line) => line !== null);
       }),
@@ -110,4 +110,15 @@ export const ask = async (path, query = {}) => {
   const body = await response.json().catch(() => ({ error: `the server answered ${response.status}` }));
   if (!response.ok) throw Object.assign(new Error(body.error), { remedy: body.remedy });
   return body;
+};
+
+/**
+ * A sentence in which `backticks` mark what is typed.
+ *
+ * @param {string} text
+ */
+export const prose = (text) => {
+  const line = h('span', {});
+  line.append(...text.split('`').map((part, index) => (index % 2 === 1 ? h('code', { text: part }) : part)));
+  return line;
 };

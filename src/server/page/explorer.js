@@ -99,7 +99,7 @@ const showHistory = async (holding) => {
     async ({ points, rows }) => {
       const last = points.at(-1);
       fill(box, pointsTable(points, rows));
-      setInstant(last === undefined ? Date.now() / 1000 : last.at);
+      setInstant(Date.now() / 1000);
       await plot(box, {
         label: `Balance of ${account} in ${nameOf(holding)}: ${count(rows)} stored balances, the last ${last?.amount ?? 'none'}`,
         data: [points.map(({ at }) => at), points.map(({ amount }) => Number(amount))],

@@ -1,5 +1,5 @@
 /** The strata map: a grid of weeks that is drawn once and then patched, and walked by arrow keys. */
-import { byId, fill, h } from './dom.js';
+import { byId, fill, h, prose } from './dom.js';
 import { bytes, count, day } from './format.js';
 import { describe, showWeek, STATES } from './week.js';
 
@@ -64,10 +64,13 @@ const draw = () => {
     view.drawn = '';
     fill(
       map,
-      h('p', {
-        class: 'empty',
-        text: `${set.set} has no week yet. The first row makes one, and so does pgstrata maintain ensure.`,
-      }),
+      h(
+        'p',
+        { class: 'empty' },
+        prose(
+          `${set.set} has no week yet. The first row makes one, and so does \`pgstrata maintain ensure\`.`,
+        ),
+      ),
     );
     fill(byId('detail'), h('p', { class: 'soft', text: 'Nothing to show.' }));
     return;

@@ -1,5 +1,5 @@
 /** The page: takes what the server sends and hands each section its own; says when nothing comes any more. */
-import { ask, byId, fill, h } from './dom.js';
+import { ask, byId, fill, h, prose } from './dom.js';
 import { showMap, startMap } from './map.js';
 import { showRuns } from './runs.js';
 import { showStreams } from './streams.js';
@@ -80,7 +80,7 @@ const alertItem = ({ set, check, state, says, remedy }) =>
       h('strong', { text: set === null ? check : `${set}: ${check}` }),
       ` · ${says}`,
     ),
-    remedy && h('p', { class: 'remedy', text: remedy }),
+    remedy && h('p', { class: 'remedy' }, prose(remedy)),
   );
 
 /** What each event brings. @type {Record<string, (value: any) => void>} */

@@ -1,5 +1,5 @@
 /** Maintenance runs: a line each; opened, the plan with its locks, what came of it, and the proofs. */
-import { ask, byId, failure, fill, h, table } from './dom.js';
+import { ask, byId, failure, fill, h, prose, table } from './dom.js';
 import { ago, bytes, count, minute, span } from './format.js';
 
 const TAGS = {
@@ -33,10 +33,13 @@ export const showRuns = (runs) => {
   if (runs.length === 0) {
     fill(
       list,
-      h('p', {
-        class: 'empty',
-        text: 'Nothing has been maintained yet. pgstrata schedule looks after the partitions; pgstrata maintain does so once.',
-      }),
+      h(
+        'p',
+        { class: 'empty' },
+        prose(
+          'Nothing has been maintained yet. `pgstrata schedule` looks after the partitions; `pgstrata maintain` does so once.',
+        ),
+      ),
     );
     return;
   }

@@ -1,5 +1,5 @@
 /** The streams: one line each, with what went wrong under it. */
-import { byId, fill, h, table } from './dom.js';
+import { byId, fill, h, prose, table } from './dom.js';
 import { ago, bytes, count, short, span } from './format.js';
 
 const TAGS = {
@@ -140,10 +140,11 @@ export const showStreams = (streams) => {
   fill(
     byId('stream-list'),
     streams.length === 0
-      ? h('p', {
-          class: 'empty',
-          text: 'No stream has been loaded yet. Declare one in pgstrata.yaml and run pgstrata ingest.',
-        })
+      ? h(
+          'p',
+          { class: 'empty' },
+          prose('No stream has been loaded yet. Declare one in `pgstrata.yaml` and run `pgstrata ingest`.'),
+        )
       : h(
           'div',
           { class: 'wide', role: 'group', 'aria-label': 'Streams', tabindex: 0 },

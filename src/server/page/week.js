@@ -1,5 +1,5 @@
 /** One week of the strata map, in words: its state, its sizes, what was proved of it. */
-import { byId, fill, h } from './dom.js';
+import { byId, fill, h, prose } from './dom.js';
 import { bytes, count, day, minute, percent, span } from './format.js';
 
 /** Each state: its name, and what it says of a week. */
@@ -71,7 +71,7 @@ export const showWeek = (stratum) => {
     byId('detail'),
     h('h3', { text: title }),
     h('p', { class: 'mono soft', text: stratum.name }),
-    h('p', {}, h('strong', { text: `${name}. ` }), says),
+    h('p', {}, h('strong', { text: `${name}. ` }), prose(says)),
     stratum.error && h('p', { class: 'failed', text: stratum.error }),
     h('dl', {}, ...lines.filter(Boolean).flat()),
     stratum.leaves.length > 1 && leafBars(stratum.leaves),
