@@ -1,6 +1,7 @@
 /** A process that runs one command after another, as `bin.ts` would: what loads the program is paid for once. */
 import { enableCompileCache } from 'node:module';
 import { join } from 'node:path';
+import { inspect } from 'node:util';
 
 /** A command to run. */
 export interface Command {
@@ -14,6 +15,9 @@ export const END_OF_OUTPUT = '\0';
 
 /** A command that left something open would not have ended by itself. */
 const LINGER_LIMIT_MS = 5_000;
+
+/** No exit code of a command. */
+const EXIT_BROKEN = 70;
 
 /** What keeps a process alive: sorted, for comparison. */
 const alive = (): string => process.getActiveResourcesInfo().toSorted().join();
@@ -31,17 +35,12 @@ const untilNothingIsOpen = async (before: string): Promise<void> => {
   }
 };
 
-/** Lets in the program, whose code is kept as `bin.ts` keeps it. */
-const program = async (): Promise<typeof import('../../src/cli/main.ts')> => {
-  enableCompileCache(join(import.meta.dirname, '../../node_modules/.cache/pgstrata'));
-  return import('../../src/cli/main.ts');
-};
-
 const run = async ({ args, cwd, environment }: Command): Promise<number> => {
-  const { main } = await program();
+  const { main } = await import('../../src/cli/main.ts');
   process.chdir(cwd);
   setEnvironment(environment);
   process.exitCode = undefined;
+  void [process.stdout, process.stderr]; // opened when first looked at, and to stay
   const before = alive();
   const code = await main([process.execPath, 'pgstrata', ...args]);
   process.exitCode = undefined;
@@ -49,15 +48,25 @@ const run = async ({ args, cwd, environment }: Command): Promise<number> => {
   return code;
 };
 
+const answer = async (command: Command): Promise<void> => {
+  const code = await run(command);
+  process.stdout.write(END_OF_OUTPUT);
+  process.stderr.write(END_OF_OUTPUT);
+  process.send?.(code);
+};
+
 const serve = (): void => {
   process.on('message', (command: Command) => {
-    void run(command).then((code) => {
-      process.stdout.write(END_OF_OUTPUT);
-      process.stderr.write(END_OF_OUTPUT);
-      process.send?.(code);
+    // Whoever asked hears of a failure by our end, with what it says on stderr.
+    answer(command).catch((error: unknown) => {
+      process.stderr.write(`${inspect(error)}\n`);
+      process.exit(EXIT_BROKEN);
     });
   });
   process.on('disconnect', () => process.exit());
 };
 
-if (import.meta.main) serve();
+if (import.meta.main) {
+  enableCompileCache(join(import.meta.dirname, '../../node_modules/.cache/pgstrata')); // where bin.ts keeps it
+  serve();
+}

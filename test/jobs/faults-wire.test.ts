@@ -1,5 +1,4 @@
 /** Bad networks between a stream and its server, and between a stream and PostgreSQL: the tables come out as from a clean pass. */
-import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { startDevnet } from '../../src/devnet/server.ts';
 import type { Devnet } from '../../src/devnet/server.ts';
@@ -70,10 +69,7 @@ const settingsOf = (random: Random) => ({
 const followToTheEnd = async ({ random, chain, stream }: Run, live: Supervised): Promise<void> => {
   cleanups.push(live.end);
   // The ledger knows more than the stream, which hears nothing of a commit whose answer was lost.
-  const position = async (): Promise<number> => {
-    await delay(10); // looking without a pause would take the processor from those who are looked at
-    return (await ledgerOf(database.pool, stream)).at(-1)?.end ?? -1;
-  };
+  const position = async (): Promise<number> => (await ledgerOf(database.pool, stream)).at(-1)?.end ?? -1;
   const first = random(20);
   await until('the first blocks', async () => (await position()) >= first);
   chain.advance(1 + random(3));
