@@ -23,7 +23,7 @@ const helpOf = (command: Command): string => {
 };
 
 describe('help', () => {
-  test.each(all(await createProgram()).map((command) => [nameOf(command), command] as const))(
+  test.each(all(program).map((command) => [nameOf(command), command] as const))(
     '%s shows an example that it understands',
     (_name, command) => {
       const [, examples = ''] = helpOf(command).split('Example:\n');
