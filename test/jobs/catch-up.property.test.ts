@@ -77,6 +77,7 @@ const play = async (
     logsPerBlock: 2,
     blocks: 90,
     blockSeconds: 20_000,
+    remembersForks: seed % 2 === 0,
   });
   const devnet = await startDevnet({ chain, rowsPerMessage: 7, keepAliveRate: 0.2 });
   const killed: Promise<unknown>[] = [];

@@ -41,6 +41,8 @@ const serve = async (options: ChainOptions = {}): Promise<Devnet<SimulatedChain>
   return devnet;
 };
 
+const LOGS_BY_HEIGHT = String(LOGS['query']).replace('_block_num,', 'block_num AS height,');
+
 let streams = 0;
 const newStream = (): string => `catch_up_${(streams += 1)}`;
 
@@ -84,7 +86,9 @@ describe('a whole chain', () => {
     const { url, chain } = await serve();
     for (const parallel of [{ partitions: 5 }, { target_rows: 40 }, { workers: 'auto', target_rows: 100 }]) {
       const stream = newStream();
-      const settings = { ...LOGS, table: stream, parallel: { reorg_buffer: 20, ...parallel } };
+      // The block's column has the name that the query gives it.
+      const block = 'partitions' in parallel ? { block: 'height', query: LOGS_BY_HEIGHT } : {};
+      const settings = { ...LOGS, ...block, table: stream, parallel: { reorg_buffer: 20, ...parallel } };
       await load({ pool: database.pool, url, stream, settings });
       expectSame(await storedLogs(database.pool, stream), logsOf(chain));
     }
