@@ -9,7 +9,13 @@ const load = () => {
   if (library === null) {
     document.head.append(h('link', { rel: 'stylesheet', href: '/uplot.css' }));
     const path = '/uplot.js';
-    library = import(path).then((module) => module.default);
+    library = import(path).then(
+      (module) => module.default,
+      () => {
+        library = null;
+        throw new Error('the charting library could not be loaded');
+      },
+    );
   }
   return library;
 };

@@ -61,6 +61,7 @@ const HOLDINGS = [
 const showAccount = async (account) => {
   view.account = account;
   byId('account-result').hidden = false;
+  byId('history-pane').hidden = true;
   const box = byId('holdings');
   await answer(
     'account',
@@ -69,10 +70,9 @@ const showAccount = async (account) => {
     async ({ holdings }) => {
       if (holdings.length === 0) {
         fill(box, h('p', { class: 'empty', text: 'This account has never held anything here.' }));
-        clearPlot(byId('history'));
-        fill(byId('history'));
         return;
       }
+      byId('history-pane').hidden = false;
       fill(
         box,
         table('Holdings', HOLDINGS, holdings, {
