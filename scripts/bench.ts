@@ -21,6 +21,7 @@ const BENCHES: Readonly<
   ingest: async () => (await import('./bench/ingest.ts')).ingestBench,
   ensure: async () => (await import('./bench/ensure.ts')).ensureBench,
   streams: async () => (await import('./bench/streams.ts')).streamsBench,
+  queries: async () => (await import('./bench/queries.ts')).queriesBench,
 };
 
 const { values, positionals } = parseArgs({
