@@ -20,13 +20,15 @@ begin
     "timestamp" := state."timestamp";
     return;
   end if;
-  -- Further back in ever longer strides: most keys have a row within a month, and to plan for years of weeks costs more
-  -- than to look into the few that are needed.
+  -- The week of that time, then ever longer strides back: to plan for years of weeks costs more than to look into the few
+  -- that are needed.
   if cut < opened then
     opened := '-infinity';
   end if;
-  for stride in 2..12 loop
-    lower := greatest(opened, case when stride < 12 then upper - interval '7 days' * (2 ^ stride) else '-infinity' end);
+  for stride in 0..12 loop
+    lower := greatest(opened, case
+      when stride < 12 and isfinite(upper) then strata.week_start(upper - interval '1 microsecond') - interval '7 days' * (2 ^ stride - 1)
+      else '-infinity' end);
     select b.balance, b."timestamp" into balance, "timestamp"
       from strata.account_balances b
      where b.account_address = account and b.asset_id = asset and b."timestamp" < upper and b."timestamp" >= lower
