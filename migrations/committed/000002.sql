@@ -1,5 +1,5 @@
 --! Previous: sha1:af5ea603f2290d32931279f0b3ec6772b1d7e672
---! Hash: sha1:84bc5ea784c9b8f99e3434e2b83cb9214cfed2d4
+--! Hash: sha1:2a8fe3f612a2c086c8f303e6a32b6ad10fbe2ee3
 
 alter table strata.partition_sets add column keep_runs interval not null default '90 days' check (keep_runs >= interval '1 day');
 comment on column strata.partition_sets.keep_runs is 'How long maintenance_runs keeps a run; the last of each verb and outcome stays';
@@ -1455,6 +1455,92 @@ select coalesce(p.stream, h.stream) as stream, p.network, p.load, p.target,
 
 comment on view strata.stream_status is 'Each stream and network: position, head, lag, rate of the last minute, gaps, what its process said last, and what its workers do. lag_seconds is the age of the newest loaded block by the chain''s own time';
 --! EndIncluded views/stream_status.sql
+--! Included functions/drop_emptied_periods.sql
+create or replace function strata.drop_emptied_periods(earliest timestamptz, latest timestamptz) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+set enable_hashjoin = off
+set enable_mergejoin = off
+set enable_seqscan = off
+as $$
+declare
+  excess record;
+begin
+  -- Whatever counts the planner has seen, it must not believe that next to no row is empty, and read all rows of the
+  -- periods once for each delta: that is what the case expressions are for. Each delta looks for its own row by its key.
+  execute format($fold$
+    delete from strata.account_balances b
+     using pg_temp.late_deltas l
+     where l.change_count < 0 and b.account_address = l.account_address and b.asset_id = l.asset_id
+       and b."timestamp" = l.period and b."timestamp" between %1$L and %2$L
+       and case when b.change_count = 0 then true end
+  $fold$, earliest, latest);
+
+  execute format($fold$
+    select b.account_address, b.asset_id, b."timestamp"
+      from pg_temp.late_deltas l
+      join strata.account_balances b
+        on b.account_address = l.account_address and b.asset_id = l.asset_id and b."timestamp" = l.period
+     where l.change_count < 0 and b."timestamp" between %1$L and %2$L
+       and case when b.change_count < 0 then true end limit 1
+  $fold$, earliest, latest) into excess;
+  if excess.asset_id is not null then
+    raise exception 'more changes were taken back than folded: account %, asset %, period %',
+      strata.account_text(excess.account_address), excess.asset_id, excess."timestamp"
+      using errcode = 'integrity_constraint_violation', hint = 'Run pgstrata verify, then pgstrata rebuild for the keys it names.';
+  end if;
+end
+$$;
+
+comment on function strata.drop_emptied_periods(timestamptz, timestamptz) is
+  'The part of fold_late_deltas() for changes taken back: rows that lost their last change go; a row that would owe changes is an error.';
+--! EndIncluded functions/drop_emptied_periods.sql
+--! Included functions/take_back_changes.sql
+create or replace function strata.take_back_changes(source_id smallint, from_block bigint, to_block bigint, min_time timestamptz) returns bigint
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+-- A deep fork of a busy chain is sorted and grouped in memory.
+set work_mem = '64MB'
+as $$
+declare
+  taken bigint;
+begin
+  if min_time < (select s.retained_from from strata.partition_sets s where s.set_name = 'balance_changes') then
+    raise exception 'a reorg reaches back to balance changes of %, which are no longer retained', min_time
+      using errcode = 'object_not_in_prerequisite_state',
+            hint = 'Undo the retention of balance_changes, and retain more weeks of it than reorgs are deep.';
+  end if;
+  perform strata.open_deltas();
+  -- The literal time prunes the weeks before the fork. What of this was folded is decided under the lock of the fold, by
+  -- stage_taken_back(): taken here already, that lock would be held while other rows are written, and deadlock with them.
+  execute format($take$
+    with gone as (
+      delete from strata.balance_changes c
+       where c.source_id = %1$s and c.block_num >= %2$s and (%3$L is null or c.block_num <= %3$L)
+         and c.block_time >= %4$L
+      returning c.account_address, c.asset_id, c.block_time, c.block_num, c.delta
+    ), kept as (
+      insert into pg_temp.taken_changes (source_id, account_address, asset_id, period, block_num, delta, change_count)
+      select %1$s, g.account_address, g.asset_id, strata.period_start(st.grain, g.block_time), g.block_num, -sum(g.delta), -count(*)
+        from gone g
+        join strata.sources src on src.source_id = %1$s
+        join strata.streams st on st.stream = src.stream
+       group by 2, 3, 4, 5
+    )
+    select count(*) from gone
+  $take$, source_id, from_block, to_block, coalesce(min_time, '-infinity')) into taken;
+  insert into pg_temp.taken_blocks values (take_back_changes.source_id, take_back_changes.from_block, take_back_changes.to_block);
+  return taken;
+end
+$$;
+
+comment on function strata.take_back_changes(smallint, bigint, bigint, timestamptz) is
+  'Deletes a source''s changes of blocks from_block to to_block (both inclusive; null is open) and keeps them for fold_deltas(), which takes those that were folded back from the balances; call it before the commit. No change of these blocks may be earlier than min_time. Returns the changes deleted.';
+--! EndIncluded functions/take_back_changes.sql
 --! Included analytics/ratio.sql
 create or replace function strata.ratio(part numeric, whole numeric, digits int default 18) returns numeric
 language sql immutable parallel safe
@@ -1613,13 +1699,15 @@ begin
     "timestamp" := state."timestamp";
     return;
   end if;
-  -- Further back in ever longer strides: most keys have a row within a month, and to plan for years of weeks costs more
-  -- than to look into the few that are needed.
+  -- The week of that time, then ever longer strides back: to plan for years of weeks costs more than to look into the few
+  -- that are needed.
   if cut < opened then
     opened := '-infinity';
   end if;
-  for stride in 2..12 loop
-    lower := greatest(opened, case when stride < 12 then upper - interval '7 days' * (2 ^ stride) else '-infinity' end);
+  for stride in 0..12 loop
+    lower := greatest(opened, case
+      when stride < 12 and isfinite(upper) then strata.week_start(upper - interval '1 microsecond') - interval '7 days' * (2 ^ stride - 1)
+      else '-infinity' end);
     select b.balance, b."timestamp" into balance, "timestamp"
       from strata.account_balances b
      where b.account_address = account and b.asset_id = asset and b."timestamp" < upper and b."timestamp" >= lower
