@@ -1,7 +1,7 @@
 /** Waits in a test for something to become true, by looking again and again; never for a fixed time. */
 import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises';
 
-const LIMIT_MS = 20_000;
+const LIMIT_MS = 60_000;
 
 /** Looks that follow each other at once: most things are true by then. */
 const QUICK_LOOKS = 20;
@@ -12,7 +12,7 @@ const LONGEST_PAUSE_MS = 25;
 /**
  * Returns as soon as `look` gives anything but undefined or false.
  *
- * @throws Error naming `what`, after 20 seconds
+ * @throws Error naming `what`, after a minute
  */
 export const until = async <T>(what: string, look: () => T | Promise<T>): Promise<NonNullable<T>> => {
   const deadline = performance.now() + LIMIT_MS;

@@ -40,6 +40,9 @@ const serve = async (chain: SimulatedChain, port = 0): Promise<Devnet<SimulatedC
   return devnet;
 };
 
+/** The Flight server is not what is tried here: one that a busy machine holds up is no failure. */
+const PATIENT = { connectTimeout_ms: 20_000, infoTimeout_ms: 20_000, pingTimeout_ms: 20_000 };
+
 describe('a refusal', () => {
   /** Makes the ledger refuse a stream's next rows so many times; a sequence counts, which no rollback takes back. */
   const refuse = async (stream: string, sqlstate: string, times: number): Promise<void> => {
@@ -65,7 +68,14 @@ describe('a refusal', () => {
       const stream = `passes_${sqlstate.toLowerCase()}`;
       await refuse(stream, sqlstate, 3);
       const settings = { ...TRANSFERS, ...IMPATIENT };
-      const run = supervise({ url: database.url, server: devnet.url, stream, settings, follow: false });
+      const run = supervise({
+        url: database.url,
+        server: devnet.url,
+        stream,
+        settings,
+        follow: false,
+        flight: PATIENT,
+      });
       // A load that was overtaken by retention starts over by itself, once, before it counts as a failure.
       const retries = sqlstate === '40001' ? 1 : 3;
       expect(await run.result).toMatchObject({ end: 'complete', blocks: 24, retries });
@@ -85,7 +95,7 @@ describe('a refusal', () => {
       stream: 'lasts',
       settings: { ...TRANSFERS, ...IMPATIENT },
     };
-    const run = supervise({ ...request, follow: false });
+    const run = supervise({ ...request, follow: false, flight: PATIENT });
     expect(await failureOf(run.result)).toMatchObject({ detail: { sqlstate: '40001', stream: 'lasts' } });
     expect(run.retries()).toBe(4);
     expect(await ledgerOf(database.pool, 'lasts')).toEqual([]);
