@@ -198,25 +198,6 @@ describe('7: going back ends', () => {
     expect(whole(resumed(5002, ...wide), range(5002, 5002, 'b')).rewind?.to?.number).toBe(5000);
     expect(() => whole(resumed(5000, ...wide), range(5000, 5000, 'b'))).toThrow(/stored hashes reach/);
   });
-
-  it('where blocks without hashes lie before, as behind a catch-up, all that a reorg may have reached is loaded again', () => {
-    const unknown = (start: number, end: number) => ({ ...range(start, end), hash: '', prevHash: null });
-    const caughtUp = [unknown(0, 4999), unknown(5000, 9799), { ...range(9800, 9999), prevHash: null }];
-    const rewindOf = (...ledger: BlockRange[]) => {
-      const { end } = ledger.at(-1)!;
-      return whole(behind(...ledger), range(end, end, 'b')).rewind;
-    };
-    expect(rewindOf(...caughtUp)).toEqual({ network: 'net', to: null, reload: 9799 });
-    const buffered = [unknown(0, 4999), { ...range(5000, 9999), prevHash: null }];
-    expect(rewindOf(...buffered)).toMatchObject({ to: null, reload: 5000 });
-    // Behind what came live since there are hashes, as far as the hand-over.
-    expect(rewindOf(...caughtUp, range(10_000, 10_000))).toMatchObject({
-      to: { number: 9999 },
-      reload: null,
-    });
-    // What the server goes back to further than by one block it knows.
-    expect(whole(behind(...caughtUp), range(9950, 9960, 'b')).reorgs).toHaveLength(1);
-  });
 });
 
 const catchFrom = (call: () => unknown): Error => {
