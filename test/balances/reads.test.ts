@@ -60,7 +60,9 @@ describe('the views', () => {
         [ONE],
       ),
     ).toBe('57896044618658097711785492504343953926634992332820282019728792003956564.819967');
-    await database.pool.query('update strata.assets set decimals = 60 where asset_id = $1', [assetOf('seen')]);
+    await database.pool.query('update strata.assets set decimals = 60 where asset_id = $1', [
+      assetOf('seen'),
+    ]);
     for (const view of ['balances', 'balances_current'])
       expect(
         await valueOf(
