@@ -8,6 +8,7 @@ import {
   addressOf,
   bytesOf,
   createLayouts,
+  indexActivities,
   loadWeek,
   settle,
   SHAPE,
@@ -54,6 +55,7 @@ const measure = async (client: ClientBase, options: BenchOptions): Promise<Bench
     costs.push(await loadWeek(client, week));
     if (week % 10 === 0) say(`${week} weeks loaded`);
   }
+  const indexed = await indexActivities(client);
   const sum = (side: keyof LoadCost): number => costs.reduce((total, cost) => total + cost[side], 0);
   await settle(client, SHAPE.weeks);
   say('settled');
