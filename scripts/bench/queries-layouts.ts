@@ -29,8 +29,6 @@ export const addressOf = (n: number): string => `0x${n.toString(16).padStart(8, 
 export const createLayouts = async (client: ClientBase): Promise<void> => {
   await client.query(`insert into strata.assets (asset_id, network, standard, asset_key, decimals, observed, zero_sum)
     select n, 'bench', 'activity', 'activity_' || n, 2, false, false from generate_series(0, ${SHAPE.activities - 1}) n`);
-  // The one index beside the key that questions about one activity (or asset) ask for; it is in every figure.
-  await client.query('create index account_balances_asset on strata.account_balances (asset_id)');
   // What a loader hands over: rows in the order of time.
   await client.query(
     'create unlogged table public.arrival (week int, account int, activity int, at timestamptz, usd numeric)',
@@ -109,18 +107,23 @@ const seconds = async (work: () => Promise<unknown>): Promise<number> => {
   return (performance.now() - started) / 1000;
 };
 
-/** Loads the drawn week into pgstrata's layout, keys and all in place, as a stream does. */
+/** Loads the drawn week into pgstrata's layout as history is: into tables beside the set, keys after the rows, then into place. */
 const loadOurs = async (client: ClientBase, week: number): Promise<number> => {
-  const bytes = await inMemory(client, OURS);
+  // Made beforehand, like the reference's bytes: in a stream it is part of the encoding, at millions of rows a second.
+  const parts = byLeaf(await inMemory(client, OURS));
   await client.query(`select strata.ensure_weeks('account_balances', $1, $1)`, [weekText(week)]);
-  const { rows: leaves } = await client.query<{ leaf: string }>(
-    `select l.leaf::text from strata.week_leaves('account_balances', $1) l order by l.remainder`,
-    [weekText(week)],
-  );
   return seconds(async () => {
     await client.query('begin');
-    for (const [remainder, part] of byLeaf(bytes).entries())
-      await copyInto(client, leaves[remainder]!.leaf, part);
+    const { rows: leaves } = await client.query<{ leaf: string; fresh: string }>(
+      `select l.leaf::text, strata.open_fresh_leaf(l.leaf)::text as fresh from strata.week_leaves('account_balances', $1) l order by l.remainder`,
+      [weekText(week)],
+    );
+    for (const [remainder, part] of parts.entries()) await copyInto(client, leaves[remainder]!.fresh, part);
+    for (const { leaf, fresh } of leaves)
+      await client.query('select strata.build_indexes_like($1, $2)', [leaf, fresh]);
+    await client.query('select strata.place_week_partition($1, r) from generate_series(0, 3) r', [
+      weekText(week),
+    ]);
     await client.query('commit');
   });
 };
@@ -167,6 +170,10 @@ export const loadWeek = async (client: ClientBase, week: number): Promise<LoadCo
   const reference = await loadReference(client, week);
   return { rows, ours: await loadOurs(client, week), reference };
 };
+
+/** Builds the one index beside the key that questions about one activity (or asset) ask for; it is in every figure. */
+export const indexActivities = (client: ClientBase): Promise<number> =>
+  seconds(() => client.query('create index account_balances_asset on strata.account_balances (asset_id)'));
 
 /** As the scheduler leaves it after so many weeks: old weeks are one table each, the state is there, all is vacuumed. */
 export const settle = async (client: ClientBase, weeks: number): Promise<void> => {
