@@ -65,9 +65,9 @@ const measure = async (client: ClientBase, options: BenchOptions): Promise<Bench
     result(
       'queries',
       'load, rows a second',
-      SHAPE.rows / sum('ours'),
+      sum('rows') / (sum('ours') + indexed),
       'rows/s',
-      SHAPE.rows / sum('reference'),
+      sum('rows') / sum('reference'),
     ),
     result('queries', 'disk', bytes, 'bytes', await bytesOf(client, 'reference.account_balances')),
     ...(await layoutCases(client, runs)),
