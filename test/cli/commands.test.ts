@@ -107,11 +107,7 @@ describe('with --json', () => {
         stderr: expect.stringMatching(/pgstrata migrate/) as string,
       });
       expect(jsonOf(await folder.run(['migrate', '--json', '--dry-run'], here))).toMatchObject({
-<<<<<<< HEAD
         pending: await readdir(new URL('../../migrations/committed', import.meta.url)),
-=======
-        pending: expect.arrayContaining(['000001-warehouse.sql']) as string[],
->>>>>>> wt-sqlx
       });
       const first = jsonOf(await folder.run(['migrate', '--json'], here)) as {
         applied: string[];
