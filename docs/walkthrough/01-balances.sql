@@ -23,7 +23,8 @@ lending                   312  2026-03-23T17:00:00Z
 
 -- The same account, exact to an instant.
 select asset_id, balance
-  from strata.balances_at('2026-02-01 12:34:56+00', account => strata.account('0x18e421e67764e2a9b9a816f510511f971ec0511d'));
+  from strata.balances_at('2026-02-01 12:34:56+00', account => strata.account('0x18e421e67764e2a9b9a816f510511f971ec0511d'))
+ order by balance;
 /*
             asset_id               balance
 ────────────────────  ────────────────────
