@@ -31,7 +31,7 @@ const pauseBeforeIndexes = async (): Promise<void> => {
     create function public.pause(id bigint) returns bigint language plpgsql immutable as $$
     begin perform pg_advisory_lock_shared(77); perform pg_advisory_unlock_shared(77); return id; end $$;
     create index pausing on strata.assets (public.pause(asset_id));
-    alter table strata.assets drop constraint assets_pkey, add primary key (asset_id);
+    alter table strata.assets drop constraint assets_pkey cascade, add primary key (asset_id);
     do $$ declare key name; begin
       select conname into key from pg_constraint where conrelid = 'strata.assets'::regclass and contype = 'u';
       execute format('alter table strata.assets drop constraint %I', key);
