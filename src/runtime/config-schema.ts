@@ -1,5 +1,6 @@
 /** What `pgstrata.yaml` may say: every field with its bounds and its default. */
 import { z } from 'zod';
+import { assetStandard } from './asset-standard.ts';
 import { parallelSchema } from './parallel-config.ts';
 import { endsInSettings, soleStatement } from './query-text.ts';
 
@@ -74,7 +75,7 @@ const transfers = z.strictObject({
   ...streamBase,
   commit_rows: commitRows(200_000),
   load: z.literal('transfers'),
-  standard: z.string().min(1).default('erc20'),
+  standard: assetStandard.default('erc20'),
   time: identifier.default('timestamp'),
   asset: identifier.default('token'),
   token_id: identifier.optional(),
@@ -141,7 +142,7 @@ const snapshots = z.strictObject({
   ...streamBase,
   commit_rows: commitRows(500_000),
   load: z.literal('snapshots'),
-  standard: z.string().min(1).default('activity'),
+  standard: assetStandard.default('activity'),
   time: identifier.default('timestamp').describe('column of the instant of the observation'),
   account: identifier.default('account'),
   asset: identifier.default('activity'),
