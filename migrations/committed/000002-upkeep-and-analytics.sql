@@ -1,5 +1,6 @@
 --! Previous: sha1:af5ea603f2290d32931279f0b3ec6772b1d7e672
 --! Hash: sha1:2a8fe3f612a2c086c8f303e6a32b6ad10fbe2ee3
+--! Message: upkeep-and-analytics
 
 alter table strata.partition_sets add column keep_runs interval not null default '90 days' check (keep_runs >= interval '1 day');
 comment on column strata.partition_sets.keep_runs is 'How long maintenance_runs keeps a run; the last of each verb and outcome stays';
