@@ -328,6 +328,11 @@ describe('connections and processes', () => {
     const error = await failureOf(
       load({
         ...request,
+        // What comes behind does not overtake the one that takes over.
+        retry: async (work) => {
+          await taken;
+          return work();
+        },
         onEvent: (event) => {
           if (event.kind === 'catch-up' && event.done > 50)
             taken ??= database.pool.query('update strata.streams set epoch = epoch + 1 where stream = $1', [

@@ -52,8 +52,9 @@ export const demoCommand = (): Command =>
           synchronousCommit: 'off',
         } as const;
         const pool = createPool(connectionString, settings);
+        let page: PageServer | null = null;
         try {
-          const page = options.serve === true ? await showPage(pool, connectionString, options, say) : null;
+          page = options.serve === true ? await showPage(pool, connectionString, options, say) : null;
           const onEvent = showProgress(progress, createLogger(process.env));
           const { report, busiest } = await runDemo({
             pool,
@@ -73,9 +74,9 @@ export const demoCommand = (): Command =>
             await runMaintenance({ pool, verb: 'ensure', now: new Date(), signal: lifecycle.signal });
             say(`the page stays at ${page.url} until Ctrl-C`);
             await stopped(lifecycle.signal);
-            await page.stop();
           }
         } finally {
+          await page?.stop();
           await pool.end();
         }
       } finally {
