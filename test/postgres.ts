@@ -81,12 +81,11 @@ const sweep = async (place: string): Promise<void> => {
   }
 };
 
-/** Settings of a test server over those of an embedded one: a small one, which compresses and tends nothing that nobody keeps. */
+/** Settings of a test server over those of an embedded one: a small one, which compresses nothing that nobody keeps. */
 export const TEST_SERVER_SETTINGS = {
   shared_buffers: '128MB',
   max_wal_size: '512MB',
   wal_compression: 'off',
-  autovacuum_naptime: '1h',
 };
 
 const embeddedServer = async (): Promise<Provider> => {
