@@ -55,7 +55,8 @@ export const demoCommand = (): Command =>
         let page: PageServer | null = null;
         try {
           page = options.serve === true ? await showPage(pool, connectionString, options, say) : null;
-          const onEvent = showProgress(progress, createLogger(process.env));
+          // What happens is told in words; log lines beside them are for who asks.
+          const onEvent = showProgress(progress, createLogger({ PGSTRATA_LOG: 'silent', ...process.env }));
           const { report, busiest } = await runDemo({
             pool,
             address: { url: connectionString, options: settings },

@@ -1,14 +1,14 @@
 /** `pgstrata labels`: loads, lists, removes labels of accounts, and joins them to tables by a view. */
-import { open } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { Config, StreamConfig } from '../../runtime/config.ts';
-import { messageOf, WarehouseError } from '../../runtime/errors.ts';
+import { WarehouseError } from '../../runtime/errors.ts';
 import { addLabels, type OnDuplicate } from '../../warehouse/labels/add.ts';
 import { LABEL_TYPES, type LabelType } from '../../warehouse/labels/column-types.ts';
 import { listLabels, removeLabels, type LabelUse } from '../../warehouse/labels/registry.ts';
 import { joinLabels } from '../../warehouse/labels/views.ts';
 import { configOf, withDatabase, type GlobalOptions } from '../context.ts';
+import { openCsv } from '../csv-file.ts';
 import { printResult, table } from '../output.ts';
 
 interface AddOptions extends GlobalOptions {
@@ -75,12 +75,7 @@ const addCommand = (): Command =>
     )
     .action(async (name: string, file: string, options: AddOptions) => {
       const config = await configOf(options);
-      const handle = await open(file).catch((thrown: unknown) => {
-        throw new WarehouseError('usage', `cannot read ${file}: ${messageOf(thrown)}`, {
-          file,
-          remedy: 'Give the path of a CSV file.',
-        });
-      });
+      const handle = await openCsv(file);
       const added = await withDatabase(config, (pool) =>
         addLabels(pool, {
           name,

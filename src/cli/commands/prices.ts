@@ -1,10 +1,9 @@
 /** `pgstrata prices`: loads prices of assets from CSV files. */
-import { open } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { Command } from 'commander';
-import { messageOf, WarehouseError } from '../../runtime/errors.ts';
 import { addPrices } from '../../warehouse/prices.ts';
 import { configOf, withDatabase, type GlobalOptions } from '../context.ts';
+import { openCsv } from '../csv-file.ts';
 import { printResult } from '../output.ts';
 
 /** The command. */
@@ -26,12 +25,7 @@ const addCommand = (): Command =>
     )
     .action(async (file: string, options: GlobalOptions) => {
       const config = await configOf(options);
-      const handle = await open(file).catch((thrown: unknown) => {
-        throw new WarehouseError('usage', `cannot read ${file}: ${messageOf(thrown)}`, {
-          file,
-          remedy: 'Give the path of a CSV file.',
-        });
-      });
+      const handle = await openCsv(file);
       const added = await withDatabase(config, (pool) =>
         addPrices(pool, { source: handle.createReadStream(), fileName: basename(file) }),
       );

@@ -78,11 +78,9 @@ export const readHistory = async (
         from (select *, ntile(${POINTS_MAX}) over (order by "timestamp") as span from stored) s order by span, "timestamp" desc
     )
     select extract(epoch from t."timestamp")::float8 as at,
-           trim_scale(t.balance * power(10::numeric, -coalesce(a.decimals, 0)))::text as amount,
+           trim_scale(t.balance * (select strata.scale_of(${asset}::bigint)))::text as amount,
            (select count(*) from stored)::int as rows
-      from thinned t join strata.assets a on a.asset_id = ${asset}::bigint order by t."timestamp"`.execute(
-    on(client),
-  );
+      from thinned t order by t."timestamp"`.execute(on(client));
   return { points: rows.map(({ at, amount }) => ({ at, amount })), rows: rows[0]?.rows ?? 0 };
 };
 
@@ -95,7 +93,7 @@ export const readBalanceAt = async (
 ): Promise<string | null> => {
   const { rows } = await sql<{ amount: string }>`
     select trim_scale(strata.balance_at(strata.account(${account}), a.asset_id, ${at}::timestamptz)
-             * power(10::numeric, -coalesce(a.decimals, 0)))::text as amount
+             * strata.scale_of(a.asset_id))::text as amount
       from strata.assets a where a.asset_id = ${asset}::bigint`.execute(on(client));
   return rows[0]?.amount ?? null;
 };
@@ -111,22 +109,15 @@ export interface Holder {
 /** Holders listed. */
 const HOLDERS_SHOWN = 20;
 
-/** The largest holders now, and how many there are; the zero address and negative balances are left out. */
+/** The largest holders now, and how many there are; accounts that nobody holds are left out. */
 export const readHolders = async (
   client: Client,
   asset: string,
 ): Promise<{ readonly holders: readonly Holder[]; readonly count: number }> => {
   const { rows } = await sql<Holder & { readonly count: number }>`
-    with held as materialized (
-      select account_address, balance from strata.account_balances_current
-       where asset_id = ${asset}::bigint and balance > 0 and account_address <> '\\x0000000000000000000000000000000000000000'
-    ), sums as (select sum(balance) as total, count(*)::int as count from held)
-    select strata.account_text(h.account_address) as account,
-           trim_scale(h.balance * power(10::numeric, -coalesce(a.decimals, 0)))::text as amount,
-           (h.balance / s.total)::float8 as share, s.count
-      from (select * from held order by balance desc, account_address limit ${HOLDERS_SHOWN}) h
-     cross join sums s join strata.assets a on a.asset_id = ${asset}::bigint
-     order by h.balance desc, h.account_address`.execute(on(client));
+    select strata.account_text(h.account_address) as account, trim_scale(h.amount)::text as amount, h.share::float8 as share,
+           (select count(*)::int from strata.holders_at(${asset}::bigint)) as count
+      from strata.top_holders(${asset}::bigint, holders => ${HOLDERS_SHOWN}) h`.execute(on(client));
   return {
     holders: rows.map(({ account, amount, share }) => ({ account, amount, share })),
     count: rows[0]?.count ?? 0,
@@ -151,15 +142,17 @@ const INSTANTS = 24;
 
 /**
  * How concentrated an asset was at {@link INSTANTS} instants from its first balance to its last: each stored balance counts from
- * its period to the next one of its account. Shares, not amounts: so doubles will do.
+ * its period to the next one of its account. Shares, not amounts: so doubles will do. One pass over the asset's history, where
+ * `strata.concentration` would read it once for each instant.
  */
 export const readConcentration = async (client: Client, asset: string): Promise<readonly Concentration[]> => {
   const { rows } = await sql<Concentration>`
     with stored as materialized (
       select account_address, balance::float8 as balance, extract(epoch from "timestamp")::float8 as since,
              lead(extract(epoch from "timestamp")::float8) over (partition by account_address order by "timestamp") as until
-        from strata.balance_history
-       where asset_id = ${asset}::bigint and account_address <> '\\x0000000000000000000000000000000000000000'
+        from strata.balance_history h
+       where asset_id = ${asset}::bigint
+         and not exists (select from strata.burn_accounts n where n.account_address = h.account_address)
     ), span as (
       select min(since) as first, greatest((max(since) - min(since)) / ${INSTANTS - 1}, 1) as step from stored
     ), ranked as (
