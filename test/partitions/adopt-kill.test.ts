@@ -1,10 +1,7 @@
 /** kill -9 of the client at every step, and of the server at those that count: afterwards nothing is lost, nothing is left over, and the next attempt finishes. */
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startEmbedded, type EmbeddedPostgres } from '../../src/db/embedded.ts';
 import { migrate } from '../../src/db/migrate.ts';
@@ -16,11 +13,11 @@ import { planAdopt } from '../../src/warehouse/partitions/adopt/plan.ts';
 import { recoverAdoptions } from '../../src/warehouse/partitions/adopt/recover.ts';
 import { applyUndoAdopt, planUndoAdopt } from '../../src/warehouse/partitions/adopt/undo.ts';
 import { useDatabase } from '../database.ts';
-import { until } from '../db/until.ts';
 import { randomRuns } from '../seed.ts';
 import { BALANCES, expectNoAdoptionLeft, fillBalances } from './adopt.ts';
 import { BALANCES_REQUEST, BALANCES_SET, PRESENT } from './adopt-settings.ts';
 import { contents } from './consolidate.ts';
+import { dieIn } from './killed.ts';
 import { QUICK } from './settings.ts';
 
 const ROUNDS = randomRuns(1);
@@ -96,19 +93,7 @@ describe('the client', () => {
     async (verb, phase, when, then) => {
       const { pool } = database;
       const before = await prepare(pool, verb);
-      const child = spawn(
-        process.execPath,
-        [fileURLToPath(new URL('adopt-child.ts', import.meta.url)), database.url, verb, phase, when],
-        { stdio: ['ignore', 'inherit', 'inherit'] },
-      );
-      const [, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null];
-      expect(signal).toBe('SIGKILL');
-      await until('the sessions of the dead to end', async () => {
-        const { rows } = await pool.query(
-          `select from pg_stat_activity where application_name = 'to be killed' and datname = current_database()`,
-        );
-        return rows.length === 0;
-      });
+      await dieIn(database, new URL('adopt-child.ts', import.meta.url), [verb, phase, when]);
       await expectRecovery(pool, before, then);
     },
   );

@@ -1,9 +1,6 @@
 /** kill -9 of the client, and of the server, at every step: afterwards nothing is lost, nothing is left over, and the job finishes. */
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startEmbedded, type EmbeddedPostgres } from '../../src/db/embedded.ts';
 import { migrate } from '../../src/db/migrate.ts';
@@ -18,9 +15,9 @@ import {
 } from '../../src/warehouse/partitions/consolidate/undo.ts';
 import { useDatabase } from '../database.ts';
 import { openDataFolder } from '../postgres.ts';
-import { until } from '../db/until.ts';
 import { randomRuns } from '../seed.ts';
 import { contents, expectNothingLeft, fillChanges, kinds } from './consolidate.ts';
+import { dieIn } from './killed.ts';
 import { NOW, QUICK } from './settings.ts';
 
 const SET = 'balance_changes';
@@ -91,19 +88,7 @@ describe('the client', () => {
       const { pool } = database;
       if ((await kinds(pool)).length === 0) await fillChanges(pool, 1, ROWS);
       const before = await prepare(pool, verb);
-      const child = spawn(
-        process.execPath,
-        [fileURLToPath(new URL('consolidate-child.ts', import.meta.url)), database.url, verb, phase, when],
-        { stdio: ['ignore', 'inherit', 'inherit'] },
-      );
-      const [, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null];
-      expect(signal).toBe('SIGKILL');
-      await until('the sessions of the dead to end', async () => {
-        const { rows } = await pool.query(
-          `select from pg_stat_activity where application_name = 'to be killed' and datname = current_database()`,
-        );
-        return rows.length === 0;
-      });
+      await dieIn(database, new URL('consolidate-child.ts', import.meta.url), [verb, phase, when]);
       await expectRecovery(pool, verb, before);
     },
   );

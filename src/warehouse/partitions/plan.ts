@@ -39,6 +39,12 @@ export interface Step {
   readonly why: string;
 }
 
+/** A lock for a moment. */
+export const momentary = (relation: string, mode: LockMode): StepLock => ({ relation, mode, held: 'moment' });
+
+/** A step of whose rows and bytes there is nothing to say. */
+export const plainStep = (step: Omit<Step, 'rows' | 'bytes'>): Step => ({ ...step, rows: null, bytes: null });
+
 /** A plan for one set. */
 export interface Plan {
   readonly verb: Verb;

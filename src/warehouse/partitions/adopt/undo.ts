@@ -9,7 +9,7 @@ import { PATIENCE } from '../consolidate/ladder.ts';
 import { proofStatements, prove } from '../consolidate/prove.ts';
 import { REPLAY_SETTINGS, replayAll } from '../consolidate/replay.ts';
 import { waitForOlder } from '../consolidate/snapshots.ts';
-import { basisOf, refuseStale, type Plan, type Step, type StepLock } from '../plan.ts';
+import { basisOf, momentary, plainStep, refuseStale, type Plan, type Step, type StepLock } from '../plan.ts';
 import { readDependents, type Adoption, type Dependent } from './adoption.ts';
 import { inTransaction, locked, runSteps, type AdoptOptions, type Run, type Work } from './apply.ts';
 import { copiedAt, keepProof, noteFailure, readOpenAdoptions, stepOf, type OpenAdoption } from './journal.ts';
@@ -143,22 +143,16 @@ type Phase = 'reopen' | 'replay' | 'prove' | 'swap' | 'drop';
 export const undoSteps = (adoption: Adoption, dependents: readonly Dependent[]): readonly Step[] => {
   const { source, backward, schema, rootName } = adoption;
   const root = `${schema}.${identifier(rootName)}`;
-  const lock = (relation: string, mode: StepLock['mode']): StepLock => ({ relation, mode, held: 'moment' });
   const step = (
     phase: Phase,
     statements: readonly string[],
     locks: readonly StepLock[],
     why: string,
-  ): Step => ({
-    name: `${phase} ${phase === 'drop' ? rootName : adoption.tableName}`,
-    week: null,
-    sql: statements,
-    locks,
-    rows: null,
-    bytes: null,
-    why,
-  });
-  const reads = [lock(source, 'ACCESS SHARE')];
+  ): Step => {
+    const name = `${phase} ${phase === 'drop' ? rootName : adoption.tableName}`;
+    return plainStep({ name, week: null, sql: statements, locks, why });
+  };
+  const reads = [momentary(source, 'ACCESS SHARE')];
   return [
     step(
       'reopen',
@@ -183,16 +177,16 @@ export const undoSteps = (adoption: Adoption, dependents: readonly Dependent[]):
       swapBackStatements(adoption, dependents),
       [
         ...dependents.flatMap(({ locking, name }) =>
-          locking === null ? [] : [lock(name, 'ACCESS EXCLUSIVE')],
+          locking === null ? [] : [momentary(name, 'ACCESS EXCLUSIVE')],
         ),
-        lock(source, 'ACCESS EXCLUSIVE'),
+        momentary(source, 'ACCESS EXCLUSIVE'),
       ],
       'One short transaction: replays the rest, and the plain table takes its name, triggers and sequences back.',
     ),
     step(
       'drop',
       dropUndone(adoption),
-      [lock(root, 'ACCESS EXCLUSIVE')],
+      [momentary(root, 'ACCESS EXCLUSIVE')],
       'The partitioned table is proven to hold nothing else.',
     ),
   ];

@@ -7,7 +7,7 @@ import { withTransaction } from '../../../db/pool.ts';
 import { on, type Pool } from '../../../db/query.ts';
 import { identifier } from '../../../db/quote.ts';
 import { messageOf } from '../../../runtime/errors.ts';
-import { basisOf, refuseStale, type LockMode, type Plan, type Step, type StepLock } from '../plan.ts';
+import { basisOf, momentary, plainStep, refuseStale, type Plan, type Step, type StepLock } from '../plan.ts';
 import { asMaintainer } from '../apply.ts';
 import {
   isLost,
@@ -159,22 +159,15 @@ type Phase = 'reopen' | 'replay' | 'prove' | 'swap' | 'drop';
 /** The steps for one week. */
 export const undoSteps = (week: ConsolidationWeek, missing: readonly string[]): readonly Step[] => {
   const { backward, stage, stageName, root, name } = week;
-  const lock = (relation: string, mode: LockMode): StepLock => ({ relation, mode, held: 'moment' });
-  const step = (
-    phase: Phase,
-    statements: readonly string[],
-    locks: readonly StepLock[],
-    why: string,
-  ): Step => ({
-    name: `${phase} ${phase === 'drop' ? stageName : name}`,
-    week: week.start,
-    sql: statements,
-    locks,
-    rows: null,
-    bytes: null,
-    why,
-  });
-  const reads = [lock(stage, 'ACCESS SHARE')];
+  const step = (phase: Phase, statements: readonly string[], locks: readonly StepLock[], why: string): Step =>
+    plainStep({
+      name: `${phase} ${phase === 'drop' ? stageName : name}`,
+      week: week.start,
+      sql: statements,
+      locks,
+      why,
+    });
+  const reads = [momentary(stage, 'ACCESS SHARE')];
   return [
     step(
       'reopen',
@@ -197,13 +190,13 @@ export const undoSteps = (week: ConsolidationWeek, missing: readonly string[]): 
     step(
       'swap',
       swapBackStatements(week),
-      [lock(root, 'ACCESS EXCLUSIVE'), lock(stage, 'ACCESS EXCLUSIVE')],
+      [momentary(root, 'ACCESS EXCLUSIVE'), momentary(stage, 'ACCESS EXCLUSIVE')],
       'One short transaction, behind the gate that loads share: replays the rest and exchanges the tables.',
     ),
     step(
       'drop',
       dropUndone(week),
-      [lock(`${identifier(HELD_SCHEMA)}.${identifier(stageName)}`, 'ACCESS EXCLUSIVE')],
+      [momentary(`${identifier(HELD_SCHEMA)}.${identifier(stageName)}`, 'ACCESS EXCLUSIVE')],
       'The consolidated table is proven to hold nothing else.',
     ),
   ];
