@@ -120,7 +120,7 @@ export const fillHoles = async (run: CatchUp, span: BlockSpan): Promise<readonly
       load: partitionLoader(
         { ...run, options: { ...options, signal, bulk }, tools: { ...run.tools, committed } },
         workers,
-        builder?.room,
+        builder === null ? undefined : () => builder.room(),
       ),
       onEvent: crewReporter(options, network),
       now: () => performance.now(),

@@ -89,7 +89,8 @@ const run = async (options: IngestOptions): Promise<IngestResult> => {
             backfill: null,
           }));
     const fold = options.config.load === 'transfers' && options.config.fold === 'live';
-    if (options.config.load === 'transfers') await finishWeeks({ ...options, fold, onAttached: attachedEvent(options) });
+    if (options.config.load === 'transfers')
+      await finishWeeks({ ...options, fold, onAttached: attachedEvent(options) });
     if (fold) {
       // What an earlier run left to be folded later must be folded before anything behind it is.
       await foldStream({ pool, stream, signal: options.signal, acrossGaps: true });

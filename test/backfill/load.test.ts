@@ -31,7 +31,9 @@ afterEach(async () => {
 const pools: Pool[] = [];
 afterAll(() => Promise.all(pools.map((pool) => pool.end())));
 
-const serve = async (options: Partial<ChainOptions> = {}): Promise<{ url: string; chain: SimulatedChain }> => {
+const serve = async (
+  options: Partial<ChainOptions> = {},
+): Promise<{ url: string; chain: SimulatedChain }> => {
   const chain = createChain({ ...CHAIN, ...options });
   const devnet = await startDevnet({ chain });
   closing.push(() => devnet.stop());
@@ -44,9 +46,17 @@ const emptyPool = async (): Promise<Pool> => {
   return pool;
 };
 
-const parallelOf = (settings: object): object => ({ workers: 3, partition_blocks: 50, reorg_buffer: 5, ...settings });
+const parallelOf = (settings: object): object => ({
+  workers: 3,
+  partition_blocks: 50,
+  reorg_buffer: 5,
+  ...settings,
+});
 
-const loadHistory = async (request: Omit<LoadRequest, 'settings' | 'stream'>, settings: object = {}): Promise<IngestEvent[]> => {
+const loadHistory = async (
+  request: Omit<LoadRequest, 'settings' | 'stream'>,
+  settings: object = {},
+): Promise<IngestEvent[]> => {
   const events: IngestEvent[] = [];
   await load({
     now: NOW,
@@ -72,7 +82,9 @@ test('ends in the tables of the ordinary way, each week whole', async () => {
   expect(await journalOf(ordinary)).toEqual([]);
   const journal = await journalOf(bulk);
   expect(journal).toHaveLength(12);
-  expect(new Set(journal.map(({ state, folded }) => `${state} ${folded}`))).toEqual(new Set(['attached whole']));
+  expect(new Set(journal.map(({ state, folded }) => `${state} ${folded}`))).toEqual(
+    new Set(['attached whole']),
+  );
   expect(events.filter(({ kind }) => kind === 'week')).toHaveLength(12);
   expect((await verifyBalances(bulk, { oneIn: 1 })).differences).toBe(0);
 });

@@ -7,7 +7,13 @@
  * ```
  */
 import type { Pool } from '../../db/query.ts';
-import { attachWeek, keyWeek, readWeeksApart, type AttachedWeek, type WeekApart } from '../../warehouse/backfill/weeks.ts';
+import {
+  attachWeek,
+  keyWeek,
+  readWeeksApart,
+  type AttachedWeek,
+  type WeekApart,
+} from '../../warehouse/backfill/weeks.ts';
 import type { FoldBehind } from '../fold-behind.ts';
 import { foldStream } from '../fold.ts';
 import type { IngestOptions } from '../run.ts';
@@ -134,7 +140,9 @@ export const finishWeeks = async ({
   fold,
   signal,
   onAttached,
-}: Pick<BuildOptions, 'stream' | 'fold' | 'signal' | 'onAttached'> & { readonly pool: Pool }): Promise<void> => {
+}: Pick<BuildOptions, 'stream' | 'fold' | 'signal' | 'onAttached'> & {
+  readonly pool: Pool;
+}): Promise<void> => {
   for (const week of await readWeeksApart(pool, stream)) {
     if (signal.aborted) return;
     if (week.state === 'building') await keyWeek(pool, week, KEY_WORKERS);

@@ -60,7 +60,11 @@ export const keyWeek = async (pool: Pool, { week, leaves }: WeekApart, workers: 
 /** Makes a week that has its keys a part of the set, with its balances; null when it is not there to be attached. */
 export const attachWeek = async (pool: Pool, week: Date, fold: boolean): Promise<AttachedWeek | null> => {
   try {
-    const { rows } = await sql<{ folded: AttachedWeek['folded'] | null; rows: number; balance_rows: number | null }>`
+    const { rows } = await sql<{
+      folded: AttachedWeek['folded'] | null;
+      rows: number;
+      balance_rows: number | null;
+    }>`
       select folded, rows, balance_rows from strata.attach_backfill_week(${week.toISOString()}, ${fold})`.execute(
       on(pool),
     );
