@@ -12,9 +12,11 @@ const AUTO_WORKERS_MAX = 8;
 export const workersAsked = (workers: number | 'auto'): number =>
   workers === 'auto' ? AUTO_WORKERS_MAX : workers;
 
-/** Connections of a stream: with workers, one more for each of them, one for the fold behind them and one for keys. */
-export const connectionsFor = ({ parallel }: StreamConfig): number =>
-  LIVE_CONNECTIONS + (parallel === undefined ? 0 : workersAsked(parallel.workers) + 2);
+/** Connections of a stream: with workers, one more for each of them, one for the fold behind them and one for the keys of whole weeks. */
+export const connectionsFor = ({ parallel, load }: StreamConfig): number => {
+  if (parallel === undefined) return LIVE_CONNECTIONS;
+  return LIVE_CONNECTIONS + workersAsked(parallel.workers) + (load === 'transfers' && parallel.bulk ? 2 : 1);
+};
 
 /** How the connections of a run are shared out. */
 export interface ConnectionShare {

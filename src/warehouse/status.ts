@@ -1,6 +1,7 @@
 /** What the database says of itself: streams, partitions, quarantine, what is amiss. */
 import { sql } from 'kysely';
 import { on, type Client, type Pool } from '../db/query.ts';
+import { readHistory, type HistoryStatus } from './backfill/status.ts';
 import type { Alert } from './partitions/alerts.ts';
 import { watchSets } from './partitions/watch.ts';
 import type { CatchUpHealth, HealthError, NotedReorg, StreamWork, WorkerSpan } from './stream-health.ts';
@@ -71,6 +72,8 @@ export interface SetStatus {
 export interface WarehouseStatus {
   readonly streams: readonly StreamStatus[];
   readonly sets: readonly SetStatus[];
+  /** Weeks of history that are loaded beside the set. */
+  readonly history: HistoryStatus;
   /** What the watch of the sets has found. */
   readonly alerts: readonly Alert[];
 }
@@ -141,5 +144,5 @@ export const readStatus = async (pool: Pool): Promise<WarehouseStatus> => {
       from strata.partition_sets s
       left join lateral strata.set_partitions(s.set_name) p on true
      group by s.set_name order by s.set_name`.execute(on(pool));
-  return { streams, sets: sets.rows, alerts: await watchSets(pool) };
+  return { streams, sets: sets.rows, history: await readHistory(pool), alerts: await watchSets(pool) };
 };

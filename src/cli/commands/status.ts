@@ -62,7 +62,27 @@ const troubles = (streams: readonly StreamStatus[]): string[] => {
   return [...new Set(lines)];
 };
 
-const describe = ({ streams, sets, alerts }: WarehouseStatus): string =>
+/** Weeks that are loaded beside the set, and how long they will be. */
+const historyLines = ({
+  weeks,
+  attached,
+  rows_per_second: rate,
+  eta_seconds: eta,
+}: WarehouseStatus['history']): string[] => {
+  if (weeks.length === 0) return [];
+  const pace = rate === null ? '' : `, ${Math.round(rate).toLocaleString('en')} rows/s`;
+  const end = eta === null ? '' : `, these in ${eta} s`;
+  return [
+    '',
+    table(
+      ['week of history', 'state', 'size MB', 'since', 'error'],
+      weeks.map((row) => [row.week, row.state, Math.round(row.bytes / 1e6), row.opened_at, row.error]),
+    ),
+    `${attached} weeks attached${pace}${end}`,
+  ];
+};
+
+const describe = ({ streams, sets, history, alerts }: WarehouseStatus): string =>
   [
     streams.length === 0
       ? 'no stream has been loaded yet: declare one in pgstrata.yaml and run `pgstrata ingest`'
@@ -79,6 +99,7 @@ const describe = ({ streams, sets, alerts }: WarehouseStatus): string =>
         Math.round(row.bytes / 1e6),
       ]),
     ),
+    ...historyLines(history),
     ...alerts.flatMap(({ set, check, state, says, remedy }) => [
       '',
       `${state === 'fault' ? '✗' : '!'} ${set === null ? check : `${set}: ${check}`}: ${says}`,

@@ -19,7 +19,7 @@ import { foldStream } from '../fold.ts';
 import type { IngestOptions } from '../run.ts';
 
 /** Complete weeks that may wait for their keys and their fold: beyond that no new partition is begun, which bounds the disk that nobody can read yet. */
-export const WEEKS_WAITING_MAX = 4;
+const WEEKS_WAITING_MAX = 4;
 
 /** Changes of one transaction of the fold, about. */
 const FOLD_ROWS = 100_000;

@@ -10,7 +10,7 @@ import { instantOf, instantText, weekOf, weekStart } from '../../runtime/instant
  * Weeks that stand beside the set at once, incomplete ones and those that wait to be attached: it bounds the tables and locks of
  * one transaction (five each). Rows of any further week go the ordinary way.
  */
-export const WEEKS_OPEN_MAX = 32;
+const WEEKS_OPEN_MAX = 32;
 
 /** Weeks by their numbers (of `weekOf`), each with the table that takes its rows. */
 export type WeeksApart = ReadonlyMap<number, string>;
