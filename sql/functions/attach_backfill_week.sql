@@ -6,6 +6,8 @@ declare
   w         strata.backfill_weeks;
   privilege record;
 begin
+  -- Before any other lock: a verify may take its time.
+  lock table strata.week_gate in access exclusive mode;
   perform strata.share_gates('account_balances', 'balance_changes');
   -- In this order, as loaders do: the week, then the fold. Whoever still writes to the week is waited for here.
   select * into w from strata.backfill_weeks b where b.week_start = attach_backfill_week.week_start for update;
@@ -20,8 +22,7 @@ begin
   end loop;
   perform strata.attach_week('balance_changes', w.week_start, w.changes);
   perform strata.ensure_weeks('account_balances', w.week_start, w.week_start);
-  execute format('select count(*) from %s', w.changes) into rows;
-  select f.folded, f.balance_rows into folded, balance_rows from strata.fold_backfill_week(w.week_start, w.changes, fold) f;
+  select f.folded, f.balance_rows, f.change_rows into folded, balance_rows, rows from strata.fold_backfill_week(w.week_start, w.changes, fold) f;
   update strata.backfill_weeks b
      set state = 'attached', changes = null, row_count = rows, balance_rows = attach_backfill_week.balance_rows, folded = attach_backfill_week.folded,
          error = null, attached_at = clock_timestamp()

@@ -1,4 +1,4 @@
-create or replace function strata.fold_backfill_week(week_start timestamptz, week regclass, whole boolean, out folded text, out balance_rows bigint)
+create or replace function strata.fold_backfill_week(week_start timestamptz, week regclass, whole boolean, out folded text, out balance_rows bigint, out change_rows bigint)
 language plpgsql
 set search_path = pg_catalog, strata, pg_temp
 set timezone = 'UTC'
@@ -9,8 +9,9 @@ declare
   passed  boolean;
   ahead   boolean := not whole;
 begin
-  create temp table if not exists backfill_sources (source_id smallint, last_block bigint, min_time timestamptz, max_time timestamptz) on commit delete rows;
-  execute format('insert into pg_temp.backfill_sources select c.source_id, max(c.block_num) from %s c group by 1', week);
+  create temp table if not exists backfill_sources (source_id smallint, last_block bigint, change_rows bigint) on commit delete rows;
+  execute format('insert into pg_temp.backfill_sources select c.source_id, max(c.block_num), count(*) from %s c group by 1', week);
+  select coalesce(sum(s.change_rows), 0) into change_rows from pg_temp.backfill_sources s;
 
   -- The watermark of each source goes to its last block in the week: nothing of the set in front of that may wait to be folded.
   for sources in

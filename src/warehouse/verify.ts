@@ -41,8 +41,8 @@ export const verifyBalances = (pool: Pool, { oneIn }: VerifyOptions): Promise<Ve
   withTransaction(
     pool,
     async (client) => {
-      // Before the snapshot is taken: from here on no week can be taken out of what this snapshot reads.
-      await sql`lock table only strata.balance_changes, only strata.account_balances, only strata.snapshot_rows in access share mode`.execute(
+      // Before the snapshot is taken: from here on no week can be taken out of what this snapshot reads, and none of history added.
+      await sql`lock table only strata.balance_changes, only strata.account_balances, only strata.snapshot_rows, strata.week_gate in access share mode`.execute(
         on(client),
       );
       const found = [

@@ -1,12 +1,17 @@
 /** History loaded week by week beside the set: the same tables as loading it the ordinary way, to the last index. */
-import { afterAll, afterEach, expect, test } from 'vitest';
+import { afterAll, afterEach, describe, expect, test } from 'vitest';
 import { createPool } from '../../src/db/pool.ts';
 import type { Pool } from '../../src/db/query.ts';
 import { createChain, type ChainOptions, type SimulatedChain } from '../../src/devnet/chain.ts';
 import { startDevnet } from '../../src/devnet/server.ts';
+import { foldStream } from '../../src/jobs/fold.ts';
 import type { IngestEvent } from '../../src/jobs/ingest.ts';
+import { readHistory } from '../../src/warehouse/backfill/status.ts';
 import { verifyBalances } from '../../src/warehouse/verify.ts';
+import { valueOf } from '../balances/harness.ts';
+import { expectExact } from '../balances/tables.ts';
 import { useDatabase } from '../database.ts';
+import { failureOf } from '../flight/collect.ts';
 import { expectChain } from '../jobs/oracle.ts';
 import { load, TRANSFERS, type LoadRequest } from '../jobs/loading.ts';
 import { journalOf, rowsOf, shapeOf } from './tables.ts';
@@ -87,4 +92,152 @@ test('ends in the tables of the ordinary way, each week whole', async () => {
   );
   expect(events.filter(({ kind }) => kind === 'week')).toHaveLength(12);
   expect((await verifyBalances(bulk, { oneIn: 1 })).differences).toBe(0);
+});
+
+describe('while it is loaded', () => {
+  test('readers see whole weeks only, verify finds nothing wrong, and status tells of the rest', async () => {
+    const { url, chain } = await serve({ blocks: 420 });
+    const pool = await emptyPool();
+    const seen: Promise<readonly [Map<string, number>, number, Awaited<ReturnType<typeof readHistory>>]>[] =
+      [];
+    const look = async (): Promise<Awaited<(typeof seen)[number]>> => {
+      const { rows } = await pool.query<{ week: string; rows: number }>(
+        `select strata.week_start(block_time)::text as week, count(*)::int as rows from strata.balance_changes group by 1`,
+      );
+      const { differences } = await verifyBalances(pool, { oneIn: 1 });
+      return [new Map(rows.map((row) => [row.week, row.rows])), differences, await readHistory(pool)];
+    };
+    await loadHistory(
+      {
+        pool,
+        url,
+        onEvent: ({ kind }) => {
+          if (kind === 'week' || (kind === 'committed' && seen.length < 3)) seen.push(look());
+        },
+      },
+      { workers: 2 },
+    );
+    await expectChain(pool, 'history', chain);
+    const [whole] = await look();
+    const looks = await Promise.all(seen);
+    // The newest week is loaded last, and by more than one commit.
+    const newest = [...whole.keys()].toSorted().at(-1);
+    for (const [weeks, differences] of looks) {
+      expect(differences).toBe(0);
+      for (const [week, rows] of weeks)
+        if (week !== newest) expect([week, rows]).toEqual([week, whole.get(week)]);
+    }
+    expect(looks.some(([, , { weeks }]) => weeks.some(({ bytes }) => bytes > 0))).toBe(true);
+    expect(await readHistory(pool)).toMatchObject({ weeks: [], attached: 5, eta_seconds: null });
+  });
+
+  test('a second run of the stream is refused, and one of another stream finds its rows a place', async () => {
+    const { url, chain } = await serve({ blocks: 300 });
+    const other = await serve({ blocks: 250, seed: 6 });
+    const pool = await emptyPool();
+    let beside: Promise<unknown> | null = null;
+    let refused: Promise<unknown> | null = null;
+    await loadHistory({
+      pool,
+      url,
+      onEvent: ({ kind }) => {
+        if (kind !== 'committed' || beside !== null) return;
+        refused = failureOf(loadHistory({ pool, url }));
+        beside = load({ pool, url: other.url, stream: 'live', settings: TRANSFERS, now: NOW });
+      },
+    });
+    expect(await refused).toMatchObject({ kind: 'conflict' });
+    await beside;
+    await expectChain(pool, 'history', chain);
+    await expectChain(pool, 'live', other.chain);
+    await expectExact(pool);
+    expect((await verifyBalances(pool, { oneIn: 1 })).differences).toBe(0);
+  });
+});
+
+/** Loads until so many partitions are committed, and stops. */
+const loadSome = async (pool: Pool, url: string, partitions: number): Promise<void> => {
+  const stopping = new AbortController();
+  let left = partitions;
+  await loadHistory(
+    {
+      pool,
+      url,
+      signal: stopping.signal,
+      onEvent: ({ kind }) => {
+        if (kind === 'committed' && --left === 0) stopping.abort(new Error('enough'));
+      },
+    },
+    { workers: 1, partition_blocks: 30 },
+  );
+};
+
+describe('weeks that an earlier run has left beside the set', () => {
+  test('take their rows from any stream, give them back to a fork, and keep retention away', async () => {
+    const { url, chain } = await serve({ blocks: 300 });
+    const other = await serve({ blocks: 60, seed: 6 });
+    const pool = await emptyPool();
+    await loadSome(pool, url, 2);
+    const left = await journalOf(pool);
+    expect(left.length).toBeGreaterThan(0);
+    expect(new Set(left.map(({ state }) => state))).toEqual(new Set(['building']));
+    await load({ pool, url: other.url, stream: 'live', settings: TRANSFERS, now: NOW, to: 40 });
+    expect(await valueOf(pool, 'select count(*)::int from strata.balance_changes')).toBe(0);
+    expect((await verifyBalances(pool, { oneIn: 1 })).differences).toBe(0);
+    await expect(
+      pool.query(`select strata.begin_retention('balance_changes', '2026-02-01', '{}')`),
+    ).rejects.toThrow(/wait to be folded/);
+    // Deeper than all that is loaded of the first stream but its first blocks.
+    chain.reorg(295, 300);
+    await load({ pool, url: other.url, stream: 'live', settings: TRANSFERS, now: NOW });
+    await load({ pool, url, stream: 'history', settings: TRANSFERS, now: NOW });
+    await expectChain(pool, 'history', chain);
+    await expectChain(pool, 'live', other.chain);
+    await expectExact(pool);
+    expect((await verifyBalances(pool, { oneIn: 1 })).differences).toBe(0);
+    expect((await journalOf(pool)).filter(({ state }) => state !== 'attached')).toEqual([]);
+  });
+
+  test('are opened for no week that balances have reached or passed', async () => {
+    const { url, chain } = await serve({ blocks: 300 });
+    const other = await serve({ blocks: 200, seed: 6 });
+    const pool = await emptyPool();
+    await load({ pool, url: other.url, stream: 'live', settings: TRANSFERS, now: NOW });
+    await loadHistory({ pool, url });
+    const journal = await journalOf(pool);
+    // 200 blocks of two hours end in the third week.
+    expect(journal.map(({ week }) => week)).toEqual(['2026-01-25']);
+    await expectChain(pool, 'history', chain);
+    await expectExact(pool);
+  });
+
+  test('wait for the fold where that is deferred, and no more than so many stand there at once', async () => {
+    const { url, chain } = await serve({ blocks: 300, blockSeconds: 86_400 });
+    const pool = await emptyPool();
+    const settings = {
+      ...TRANSFERS,
+      fold: 'deferred',
+      parallel: parallelOf({ workers: 1, partition_blocks: 290 }),
+    };
+    await load({ pool, url, stream: 'history', settings, now: NOW });
+    const journal = await journalOf(pool);
+    expect(journal).toHaveLength(32);
+    expect(new Set(journal.map(({ folded }) => folded))).toEqual(new Set(['no']));
+    await expectChain(pool, 'history', chain);
+    expect(await valueOf(pool, 'select count(*)::int from strata.account_balances')).toBe(0);
+    await foldStream({ pool, stream: 'history', signal: new AbortController().signal });
+    await expectExact(pool);
+  });
+
+  test('say which rows are the same change', async () => {
+    const { url } = await serve({ blocks: 200 });
+    const pool = await emptyPool();
+    const query = `SELECT _block_num, timestamp, 0 AS log_index, token, "from", "to", value FROM transfers`;
+    const settings = { ...TRANSFERS, query, parallel: parallelOf({}) };
+    const failure = await failureOf(load({ pool, url, stream: 'history', settings, now: NOW }));
+    expect(failure).toMatchObject({ kind: 'data', detail: { sqlstate: '23505' } });
+    expect(
+      await valueOf(pool, `select error from strata.backfill_weeks where error is not null limit 1`),
+    ).toContain('same balance change');
+  });
 });
