@@ -1,5 +1,5 @@
 --! Previous: sha1:2a8fe3f612a2c086c8f303e6a32b6ad10fbe2ee3
---! Hash: sha1:353689115a79ddedda9410c3b6080dddbf795df8
+--! Hash: sha1:acdaa58c2bc55b13815e1371a0e57013d8ef4037
 --! Message: scale
 
 -- Bulk fold: CREATE TABLE AS in place of a table to insert into.
@@ -50,7 +50,8 @@ begin
   select concat_ws(', ', nullif(properties, ''), string_agg(format('add constraint %I %s', k.conname, pg_get_constraintdef(k.oid)), ', ')) into properties
     from pg_constraint k where k.conrelid = leaf and k.contype in ('c', 'n');
 
-  -- INSERT looks for room and for a pin on the page at each row: this takes a third less time. It makes columns and nothing else.
+  -- INSERT looks for room and pins its page anew at each row. This keeps its page, a tenth of the whole fold less; but it gives
+  -- a table columns and nothing else.
   execute format('create table %I.%I%s as select %s from (%s) r (%s)', schema_name, fresh, storage, outputs, rows,
     (select string_agg(quote_ident(c), ', ' order by n) from unnest(columns) with ordinality u (c, n)));
   get diagnostics written = row_count;

@@ -43,7 +43,8 @@ begin
   select concat_ws(', ', nullif(properties, ''), string_agg(format('add constraint %I %s', k.conname, pg_get_constraintdef(k.oid)), ', ')) into properties
     from pg_constraint k where k.conrelid = leaf and k.contype in ('c', 'n');
 
-  -- INSERT looks for room and for a pin on the page at each row: this takes a third less time. It makes columns and nothing else.
+  -- INSERT looks for room and pins its page anew at each row. This keeps its page, a tenth of the whole fold less; but it gives
+  -- a table columns and nothing else.
   execute format('create table %I.%I%s as select %s from (%s) r (%s)', schema_name, fresh, storage, outputs, rows,
     (select string_agg(quote_ident(c), ', ' order by n) from unnest(columns) with ordinality u (c, n)));
   get diagnostics written = row_count;
