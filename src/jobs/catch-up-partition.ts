@@ -118,7 +118,7 @@ const announcedCoverage = ({ client, span, network, only }: PartitionLoad): Cove
       if (metadata.ranges.length === 0)
         throw wrong('has nothing synced any more', { grpcStatus: 'UNAVAILABLE' });
       const own = metadata.ranges.filter((announced) => announced.network === network);
-      if (own.length === 0 || (only == null && metadata.ranges.length > 1))
+      if (own.length === 0 || ((only ?? null) === null && metadata.ranges.length > 1))
         throw wrong(`answers with other networks than ${network}`);
       const clipped = clipMetadata({ ...metadata, ranges: own }, span);
       if (clipped === null && rows > 0) throw wrong('sends rows of blocks that were not asked for');
