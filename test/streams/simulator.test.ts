@@ -56,7 +56,7 @@ test('histories that found a fault once', () => playAll(database.url, NOTABLE));
 
 test(
   `${HISTORIES} histories end in the tables of one clean pass`,
-  { timeout: 60_000 + HISTORIES * 1_000 },
+  { timeout: 60_000 + HISTORIES * 1_500 },
   async () => {
     console.info(`simulator: ${HISTORIES} histories, PGSTRATA_SEED=${seed()}`);
     const all = Array.from({ length: HISTORIES }, (_unused, index) => ({
