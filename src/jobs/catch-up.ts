@@ -47,6 +47,9 @@ export interface CaughtUp {
 /** Blocks that may be missing at the head for the stream to go on by itself; a microbatch has up to so many. */
 const NEAR_BLOCKS = 1000;
 
+/** In so little time no chain grows so far that workers are worth it; what it has grown comes with the newest blocks. */
+const QUICK_MS = 5000;
+
 /** Times that several networks are gone through: while one is loaded the heads of the others go on. */
 const ROUNDS_MAX = 5;
 
@@ -149,6 +152,7 @@ const loadHistory = async (run: CatchUp, firstHead: BlockRange): Promise<CaughtU
   const { stream, window, signal } = options;
   for (let head = firstHead; ;) {
     options.onEvent({ kind: 'head', stream, network, block: head.end });
+    const began = performance.now();
     const ends = await ledgerEnds(pools.beside, stream, network);
     const from = Math.max(window.from ?? ends?.first ?? 0, head.start);
     const settled = Math.min(window.to ?? Infinity, Math.max(from, head.end + 1 - parallel.reorg_buffer));
@@ -160,7 +164,8 @@ const loadHistory = async (run: CatchUp, firstHead: BlockRange): Promise<CaughtU
     if (signal.aborted) return { end: 'stopped', failed, backfill: null };
     if (settled === window.to) return { end: 'complete', failed, backfill: null };
     // The chain has grown meanwhile: what is far enough from its head now is loaded in parallel, too.
-    const now = (await findSynced(options)).find((one) => one.network === network);
+    const isQuick = performance.now() - began < QUICK_MS;
+    const now = isQuick ? undefined : (await findSynced(options)).find((one) => one.network === network);
     if (
       now !== undefined &&
       now.end - head.end > NEAR_BLOCKS + parallel.reorg_buffer &&

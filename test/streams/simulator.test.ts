@@ -69,7 +69,7 @@ test(
       told = addTold(told, await playAll(url, all.slice(first, first + IN_ONE_DATABASE)));
     }
     console.info(`simulator: ${JSON.stringify(told)}`);
-    expect(told.reorgs).toBeGreaterThan(HISTORIES / 2);
+    expect(told.reorgs).toBeGreaterThan(HISTORIES / 3);
     expect(told.failures).toBeGreaterThan(HISTORIES / 10);
     const catchUps = HISTORIES / CATCH_UPS;
     expect(told.partitions).toBeGreaterThan(catchUps * 5);
