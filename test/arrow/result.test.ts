@@ -11,11 +11,12 @@ const COLUMNS: readonly ResultColumn[] = [
   { name: 'at', type: 'instant' },
 ];
 
-interface Row extends Readonly<Record<string, unknown>> {
+// A type, not an interface: only that may be read by any name.
+type Row = {
   readonly account: string | null;
   readonly changes: number | null;
   readonly at: Date | null;
-}
+};
 
 async function* oneByOne(rows: readonly Row[]): AsyncGenerator<Row> {
   yield* rows;
