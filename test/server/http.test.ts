@@ -112,7 +112,7 @@ describe('answers', () => {
       rows.slice(0, 20).map(({ account, balance }) => [account, balance]),
     );
     const { points } = (await jsonAt(page.url, `/api/concentration?asset=${asset}`)) as {
-      points: { holders: number; top_1: number; top_10: number; gini: number }[];
+      points: { at: number; holders: number; top_1: number; top_10: number; top_100: number; gini: number }[];
     };
     const held = rows.map(({ balance }) => Number(balance));
     const total = held.reduce((sum, balance) => sum + balance, 0);
@@ -123,6 +123,21 @@ describe('answers', () => {
     expect(last.top_1).toBeCloseTo((held[0] ?? 0) / total, 10);
     expect(last.top_10).toBeCloseTo(held.slice(0, 10).reduce((sum, balance) => sum + balance, 0) / total, 10);
     expect(last.gini).toBeCloseTo(pairs / (2 * held.length * total), 10);
+    // Each point is what the analytics function says of the last microsecond before it, which reads the changes themselves.
+    for (const { at, holders: held_by, top_1, top_10, top_100, gini } of points)
+      for (const [top, share] of [
+        [1, top_1],
+        [10, top_10],
+        [100, top_100],
+      ] as const) {
+        const said = await one<{ holders: number; gini: number; top_share: number }>(
+          `select holders, gini::float8, top_share::float8 from strata.concentration($1, to_timestamp($2) - interval '1 microsecond', $3)`,
+          [asset, at, top],
+        );
+        expect(said.holders, `holders before ${at}`).toBe(held_by);
+        expect(said.gini).toBeCloseTo(gini, 10);
+        expect(said.top_share).toBeCloseTo(share, 10);
+      }
   });
 
   test.each([
