@@ -131,6 +131,27 @@ describe.runIf(BROWSER !== undefined)('the page', () => {
     await page.locator('#concentration canvas').waitFor();
   });
 
+  test('shows how far a history is, and what each worker is at', async () => {
+    const catchUp = {
+      network: 'devnet',
+      done: 30_000,
+      total: 40_000,
+      workers: [
+        { worker: 1, from: 30_000, to: 31_000 },
+        { worker: 2, from: 31_000, to: 32_000 },
+      ],
+    };
+    await database.pool.query(
+      `insert into strata.stream_health (stream, state, heads, started_at, host, pid, catch_up)
+       values ('transfers', 'running', '{"devnet": 40000}', now(), 'h', 1, $1)`,
+      [JSON.stringify(catchUp)],
+    );
+    const streams = page.locator('#stream-list');
+    await streams.getByText('History: 75.0 %, 30,000 of 40,000 blocks').waitFor();
+    await streams.getByText('Worker 2: blocks 31,000 to 31,999').waitFor();
+    expect(await streams.getByRole('progressbar').getAttribute('aria-label')).toBe('History of transfers');
+  });
+
   test('has no serious fault for those who do not see, or see otherwise', async () => {
     expect(await faults()).toEqual([]);
     await page.emulateMedia({ colorScheme: 'dark', reducedMotion: 'reduce' });
