@@ -51,7 +51,7 @@ const COLUMNS = [
         'span',
         {},
         h('strong', { text: row.stream }),
-        h('span', { class: 'soft', text: row.network ? ` · ${row.network}` : '' }),
+        h('span', { class: 'soft network', text: row.network ? ` · ${row.network}` : '' }),
       ),
   },
   { head: 'State', cell: stateTag },
