@@ -489,6 +489,10 @@ export interface Streams {
   updated_at: Generated<Column<Date, Date | string>>;
 }
 
+export interface WeekGate {
+  only_row: Generated<boolean>;
+}
+
 /** Every table and view of the warehouse. */
 export interface DB {
   account_balances: AccountBalances;
@@ -522,4 +526,5 @@ export interface DB {
   stream_positions: StreamPositions;
   stream_status: StreamStatus;
   streams: Streams;
+  week_gate: WeekGate;
 }
