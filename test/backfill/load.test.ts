@@ -230,10 +230,9 @@ describe('weeks that an earlier run has left beside the set', () => {
   });
 
   test('say which rows are the same change', async () => {
-    const { url } = await serve({ blocks: 200 });
+    const { url } = await serve({ blocks: 200, accounts: 3, tokens: 1 });
     const pool = await emptyPool();
-    const query = `SELECT _block_num, timestamp, 0 AS log_index, token, "from", "to", value FROM transfers`;
-    const settings = { ...TRANSFERS, query, parallel: parallelOf({}) };
+    const settings = { ...TRANSFERS, ordinal: '_block_num', parallel: parallelOf({}) };
     const failure = await failureOf(load({ pool, url, stream: 'history', settings, now: NOW }));
     expect(failure).toMatchObject({ kind: 'data', detail: { sqlstate: '23505' } });
     expect(
