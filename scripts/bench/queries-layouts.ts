@@ -120,7 +120,9 @@ const loadOurs = async (client: ClientBase, week: number): Promise<PartSeconds> 
   const open = await seconds(async () => {
     await client.query('begin');
     ({ rows: leaves } = await client.query<{ leaf: string; fresh: string }>(
-      `select l.leaf::text, strata.open_fresh_leaf(l.leaf)::text as fresh from strata.week_leaves('account_balances', $1) l order by l.remainder`,
+      `select l.leaf::text, f.filled::text as fresh
+         from strata.week_leaves('account_balances', $1) l cross join lateral strata.fill_leaf(l.leaf, '{account_address}', 'select null limit 0') f
+        order by l.remainder`,
       [weekText(week)],
     ));
   });

@@ -46,8 +46,15 @@ export interface NotedReorg {
   readonly at: string;
 }
 
-/** Blocks that a worker is loading: `from` up to, but without, `to`. */
-export interface WorkerSpan {
+/** What a worker has loaded since the catch-up began. */
+export interface WorkerTally {
+  readonly partitions: number;
+  /** Rows of the server. */
+  readonly rows: number;
+}
+
+/** Blocks that a worker is loading, `from` up to, but without, `to`; and what it has loaded before. */
+export interface WorkerSpan extends WorkerTally {
   /** Counted from 1. */
   readonly worker: number;
   readonly from: number;
@@ -60,6 +67,8 @@ export interface CatchUpHealth {
   /** Blocks loaded, of those that were missing when it began. */
   readonly done: number;
   readonly total: number;
+  /** Rows of the server in them. */
+  readonly rows: number;
   /** Those that are at work. */
   readonly workers: readonly WorkerSpan[];
 }
