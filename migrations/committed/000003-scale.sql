@@ -1,6 +1,164 @@
 --! Previous: sha1:2a8fe3f612a2c086c8f303e6a32b6ad10fbe2ee3
---! Hash: sha1:036dedebe73482dd5b8c2cc9ee9370aff82d696c
+--! Hash: sha1:4bf373a6da6fc29726c2b5dd45196489f10f9fe2
 --! Message: scale
+
+-- Bulk fold: CREATE TABLE AS in place of a table to insert into.
+drop function if exists strata.open_fresh_leaf(regclass);
+--! Included functions/fill_leaf.sql
+create or replace function strata.fill_leaf(leaf regclass, columns name[], rows text, out filled regclass, out row_count bigint)
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  fresh       name := 'fresh_' || leaf::oid;
+  schema_name name;
+  storage     text;
+  has_rows    boolean;
+  outputs     text;
+  properties  text;
+  written     bigint;
+begin
+  execute format('select exists (select from %s)', leaf) into has_rows;
+  if has_rows then
+    execute format('insert into %s (%s) %s', leaf, (select string_agg(quote_ident(c), ', ' order by n) from unnest(columns) with ordinality u (c, n)), rows);
+    get diagnostics written = row_count;
+    filled := leaf;
+    row_count := written;
+    return;
+  end if;
+
+  select n.nspname, coalesce(format(' with (%s)', array_to_string(c.reloptions, ', ')), '') into strict schema_name, storage
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = leaf;
+  select string_agg(format('%s::%s as %I',
+           case when a.attname = any (columns) then quote_ident(a.attname) else coalesce(pg_get_expr(d.adbin, d.adrelid), 'null') end,
+           format_type(a.atttypid, a.atttypmod), a.attname), ', ' order by a.attnum),
+         concat_ws(', ',
+           string_agg(format('alter %I set default %s', a.attname, pg_get_expr(d.adbin, d.adrelid)), ', ') filter (where d.oid is not null),
+           string_agg(format('alter %I set storage %s', a.attname,
+             case a.attstorage when 'p' then 'plain' when 'e' then 'external' when 'x' then 'extended' else 'main' end), ', ')
+             filter (where a.attstorage <> t.typstorage),
+           string_agg(format('alter %I set compression %s', a.attname, case a.attcompression when 'l' then 'lz4' else 'pglz' end), ', ')
+             filter (where a.attcompression <> ''),
+           string_agg(format('alter %I set not null', a.attname), ', ') filter (where a.attnotnull and not named.yes))
+    into outputs, properties
+    from pg_attribute a
+    join pg_type t on t.oid = a.atttypid
+    left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+    cross join lateral (select exists (select from pg_constraint k where k.conrelid = leaf and k.contype = 'n' and k.conkey[1] = a.attnum) as yes) named
+   where a.attrelid = leaf and a.attnum > 0 and not a.attisdropped;
+  -- Since PostgreSQL 18 a NOT NULL has a name.
+  select concat_ws(', ', nullif(properties, ''), string_agg(format('add constraint %I %s', k.conname, pg_get_constraintdef(k.oid)), ', ')) into properties
+    from pg_constraint k where k.conrelid = leaf and k.contype in ('c', 'n');
+
+  -- INSERT looks for room and pins its page anew at each row. This keeps its page, a tenth of the whole fold less; but it gives
+  -- a table columns and nothing else.
+  execute format('create table %I.%I%s as select %s from (%s) r (%s)', schema_name, fresh, storage, outputs, rows,
+    (select string_agg(quote_ident(c), ', ' order by n) from unnest(columns) with ordinality u (c, n)));
+  get diagnostics written = row_count;
+  filled := format('%I.%I', schema_name, fresh)::regclass;
+  row_count := written;
+  execute format('alter table %s %s', filled, properties);
+end
+$$;
+
+comment on function strata.fill_leaf(regclass, name[], text) is
+  'Fills a partition with the rows of a query that yields these columns: beside an empty one, in a table like it but without its indexes, which place_week_partition() puts in its place; or straight into one that has rows. Says which, and how many rows.';
+--! EndIncluded functions/fill_leaf.sql
+--! Included functions/fill_week_partition.sql
+create or replace function strata.fill_week_partition(week_start timestamptz, remainder int) returns bigint
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+set work_mem = '256MB'
+set maintenance_work_mem = '256MB'
+-- Partitions are what is filled side by side: sharing one index build costs more than it gives.
+set max_parallel_maintenance_workers = 0
+-- Enough to plan what follows; autovacuum looks closer.
+set default_statistics_target = 10
+-- Most keys of the state take part: reading it whole beats a look-up per key.
+set enable_nestloop = off
+as $$
+declare
+  lower_bound timestamptz := strata.week_start(week_start);
+  upper_bound timestamptz := strata.week_start(week_start) + interval '168 hours';
+  target      record;
+  changes     text;
+  own         text;
+  state       text;
+  step        text;
+  behind      boolean;
+  filled      regclass;
+  folded      bigint;
+begin
+  select l.* into target from strata.week_leaves('account_balances', lower_bound) l where l.remainder = fill_week_partition.remainder;
+  if target.leaf is null then
+    raise exception 'the week of % has no hash partition %', lower_bound, remainder
+      using errcode = 'undefined_table', hint = 'Call ensure_weeks() first; a consolidated week takes fold_changes().';
+  end if;
+  -- The state has four hash partitions; where the week has as many, each fold locks its own.
+  perform strata.lock_fold(case when target.modulus = 4 then remainder end);
+  perform strata.heal_state();
+  own := format('satisfies_hash_partition(%s, %s, %s, account_address)',
+    case when target.modulus = 4 then 'strata.account_balances_current'::regclass::oid else target.week::oid end, target.modulus, remainder);
+
+  select coalesce(min(i.inhrelid::regclass::text), 'strata.account_balances_current') into state
+    from pg_inherits i join pg_class c on c.oid = i.inhrelid
+   where i.inhparent = 'strata.account_balances_current'::regclass
+     and pg_get_expr(c.relpartbound, c.oid) = format('FOR VALUES WITH (modulus %s, remainder %s)', target.modulus, remainder);
+
+  -- Asked of the state, which knows the newest row of each key, and not of the week itself: a lock on the week, shared by two
+  -- that fill their partitions at once, would keep both from putting theirs in place.
+  execute format($check$
+    select exists (
+      select from %3$s s join strata.assets a on a.asset_id = s.asset_id and not a.observed
+       where s."timestamp" >= %1$L and %2$s)
+  $check$, lower_bound, case when state = 'strata.account_balances_current' then own else 'true' end, state) into behind;
+  if behind then
+    raise exception 'there are balances at or behind the week of % already', lower_bound
+      using errcode = 'object_not_in_prerequisite_state',
+            hint = 'Whole weeks are folded in order into empty weeks; fold_changes() folds into what is there.';
+  end if;
+
+  -- Changes that are cut like the balances are read from one leaf, others by their hash.
+  select format('%s c', l.leaf) into changes
+    from strata.week_leaves('balance_changes', lower_bound) l
+   where l.modulus = target.modulus and l.remainder = fill_week_partition.remainder;
+  changes := coalesce(changes, format(
+    'strata.balance_changes c where c.block_time >= %1$L and c.block_time < %2$L and %3$s', lower_bound, upper_bound, own));
+
+  -- One grain for all assets, the usual case, need not be looked up change by change.
+  select case when count(distinct a.grain) = 1 then format('interval %L', '1 ' || min(a.grain))
+              else '(select case a.grain when ''hour'' then interval ''1 hour'' else interval ''1 day'' end from strata.assets a where a.asset_id = c.asset_id)' end
+    into step from strata.assets a where not a.observed;
+
+  -- One sort and one window: the last change of a period has its balance, and its place among its peers is their number.
+  select f.* into filled, folded from strata.fill_leaf(target.leaf, '{account_address,asset_id,timestamp,balance,change_count}', format($fold$
+    select p.account_address, p.asset_id, p.period, coalesce(s.balance, 0) + p.so_far, p.change_count
+      from (
+        select c.account_address, c.asset_id, c.period, sum(c.delta) over so_far as so_far,
+               (row_number() over so_far - rank() over so_far)::int + 1 as change_count, lead(c.period) over so_far as next_period
+          from (select c.account_address, c.asset_id, date_bin(%3$s, c.block_time, timestamptz '1970-01-01 00:00:00+00') as period, c.delta
+                  from %1$s) c
+        window so_far as (partition by c.account_address, c.asset_id order by c.period rows unbounded preceding)
+      ) p
+      left join %2$s s on s.account_address = p.account_address and s.asset_id = p.asset_id
+     where p.next_period is distinct from p.period
+     order by p.account_address, p.asset_id, p.period
+  $fold$, changes, state, step)) f;
+  if filled <> target.leaf then
+    perform strata.build_indexes_like(target.leaf, filled);
+    execute format('analyze %s (account_address)', filled);
+  end if;
+
+  perform strata.advance_state(filled, state::regclass);
+  return folded;
+end
+$$;
+
+comment on function strata.fill_week_partition(timestamptz, int) is
+  'The first half of fold_week_partition(): balances of one hash partition of the week, in a table beside the set with all its indexes, and the state after them; returns the balance rows. Where the partition has rows already (snapshots), they go straight into it.';
+--! EndIncluded functions/fill_week_partition.sql
 
 --! Included functions/take_back_changes.sql
 create or replace function strata.take_back_changes(source_id smallint, from_block bigint, to_block bigint, min_time timestamptz) returns bigint
@@ -177,3 +335,5 @@ $$;
 comment on function strata.fold_late_state() is
   'The part of fold_deltas() that brings the state of late and shrunk keys in line with their history.';
 --! EndIncluded functions/fold_late_state.sql
+
+select strata.grant_roles();

@@ -14,7 +14,12 @@ export interface HealthError {
   readonly at: string;
 }
 
-/** What a process has done for a stream since it started: sums, which only grow. */
+/** Upper ends of the classes that times are counted in, in seconds; one class more takes what is longer. */
+export const TIME_EDGES_SECONDS = [
+  0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30,
+] as const;
+
+/** What a process has done for a stream since it started: sums and counts, which only grow. */
 export interface StreamWork {
   readonly rows: number;
   readonly batches: number;
@@ -24,6 +29,10 @@ export interface StreamWork {
   readonly copy_seconds: number;
   readonly fold_seconds: number;
   readonly commit_seconds: number;
+  /** Transactions by the time that each part took, a count for each class of {@link TIME_EDGES_SECONDS}. */
+  readonly copy_times: readonly number[];
+  readonly fold_times: readonly number[];
+  readonly commit_times: readonly number[];
   readonly reorgs: number;
 }
 
