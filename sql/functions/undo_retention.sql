@@ -69,7 +69,7 @@ begin
   case r.set_name
     when 'account_balances' then
       update strata.balance_status set opened_before = r.floor_before, changed_at = clock_timestamp();
-      perform strata.put_back_openings(r.retention_id, r.cutoff);
+      perform strata.put_back_openings(r.retention_id, r.cutoff, r.floor_before, strata.undoable_retention());
     when 'balance_changes' then
       update strata.balance_status set changes_from = greatest(r.floor_before, lost), changed_at = clock_timestamp();
     when 'snapshot_rows' then

@@ -1,0 +1,1697 @@
+--! Previous: sha1:2a8fe3f612a2c086c8f303e6a32b6ad10fbe2ee3
+--! Hash: sha1:3be33f10ebafe80f474477bbdd2d18a9ac4a81a2
+--! Message: scale
+
+-- Functions that work inside the shards of a cluster get what they need as arguments.
+drop function strata.fold_deltas(int);
+drop function strata.fold_late_deltas(timestamptz);
+drop function strata.fold_late_state();
+drop function strata.put_back_openings(bigint, timestamptz);
+drop function strata.rebuild_balances(bytea, bigint, timestamptz);
+drop function strata.recompute_balances(bytea, bigint, timestamptz, int);
+drop function strata.verify_rows(int);
+--! Included functions/topology.sql
+create or replace function strata.topology() returns text
+language sql stable parallel safe
+set search_path = pg_catalog, pg_temp
+return case when to_regclass('strata.shards') is null then 'single' else 'citus' end;
+
+comment on function strata.topology() is
+  'Where the warehouse lies: single, or citus once distribute() has put it on a cluster. In the copy of a function that works inside one shard, this call stands replaced by ''shard'': see make_shard_functions().';
+--! EndIncluded functions/topology.sql
+--! Included functions/is_distributed.sql
+create or replace function strata.is_distributed(relation oid) returns boolean
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  found boolean;
+begin
+  if to_regclass('pg_catalog.pg_dist_partition') is null then
+    return false;
+  end if;
+  execute 'select exists (select from pg_dist_partition p where p.logicalrelid = $1)' into found using relation;
+  return found;
+end
+$$;
+
+comment on function strata.is_distributed(oid) is
+  'Whether a table lies on the nodes of a Citus cluster; false wherever there is none.';
+--! EndIncluded functions/is_distributed.sql
+--! Included functions/parts_of.sql
+create or replace function strata.parts_of(parent regclass)
+returns table (partition regclass, lower_bound timestamptz, upper_bound timestamptz, is_default boolean, leaves int)
+language sql stable
+set search_path = pg_catalog, strata, pg_temp
+as $$
+  select c.oid::regclass, b.lower_bound, b.upper_bound, b.is_default,
+         (select count(*)::int from pg_inherits leaf where leaf.inhparent = c.oid)
+    from pg_inherits i
+    join pg_class c on c.oid = i.inhrelid
+    cross join lateral strata.partition_bounds(c.oid) b
+   where i.inhparent = parts_of.parent and not i.inhdetachpending
+   order by b.lower_bound
+$$;
+
+comment on function strata.parts_of(regclass) is
+  'The attached partitions of a table that is partitioned by time, in order, by their real bounds; what set_partitions() says of a managed set, and a shard of itself.';
+--! EndIncluded functions/parts_of.sql
+--! Included functions/undoable_retention.sql
+create or replace function strata.undoable_retention() returns bigint
+language sql stable
+set search_path = pg_catalog, strata, pg_temp
+begin atomic
+  select max(r.retention_id)
+    from strata.retentions r where r.set_name = 'account_balances' and r.undone_at is null and r.dropped_at is null;
+end;
+
+comment on function strata.undoable_retention() is
+  'The newest retention of balances that can still be undone: what is added to opening balances is kept for it by period. Null when there is none.';
+--! EndIncluded functions/undoable_retention.sql
+--! Included functions/fold_staged.sql
+create or replace function strata.fold_staged(opened timestamptz, undoable bigint) returns bigint
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set work_mem = '64MB'
+-- The state is looked up by key, never read whole, whatever the planner believes of staging tables without statistics.
+set enable_seqscan = off
+-- Estimates of staging rows are guesses; a hash join of them is right for two rows and for two hundred thousand.
+set enable_nestloop = off
+as $$
+declare
+  folded bigint;
+  unfit  bigint;
+begin
+  -- Appends, the usual case: the state row takes the sum and hands back the balance from which the periods' rows follow.
+  -- History is only written, never read, so the cost does not depend on how much of it there is.
+  with staged as materialized (
+    select account_address, asset_id, period, sum(delta) as delta, sum(change_count)::int as change_count,
+           sum(sum(delta)) over so_far as sum_so_far, sum(sum(delta)) over key as total,
+           min(period) over key as first, max(period) over key as last, min(sum(change_count)) over key > 0 as grows
+      from pg_temp.balance_deltas group by account_address, asset_id, period
+    window key as (partition by account_address, asset_id),
+           so_far as (partition by account_address, asset_id order by period)
+  ), before as materialized (
+    -- A key with one period needs no look-up: its state comes back later than that period only if it was so before.
+    select k.account_address, k.asset_id, k.total, k.first, k.last, case when k.first < k.last then (
+             select c."timestamp" from strata.account_balances_current c
+              where c.account_address = k.account_address and c.asset_id = k.asset_id) end as newest
+      from staged k
+     where k.grows and k.period = k.last
+  ), state as (
+    insert into strata.account_balances_current as c (account_address, asset_id, balance, "timestamp")
+    select account_address, asset_id, total, last from before order by account_address, asset_id
+    on conflict (account_address, asset_id) do update
+      set balance = c.balance + excluded.balance, "timestamp" = greatest(c."timestamp", excluded."timestamp")
+    returning c.account_address, c.asset_id, c.balance, c."timestamp"
+  ), appended as materialized (
+    select k.account_address, k.asset_id, s.balance - k.total as seed,
+           s."timestamp" = k.last and (k.newest is null or k.newest <= k.first) and k.first >= opened as at_head
+      from state s join before k using (account_address, asset_id)
+  ), written as (
+    insert into strata.account_balances as b (account_address, asset_id, "timestamp", balance, change_count)
+    select p.account_address, p.asset_id, p.period, a.seed + p.sum_so_far, p.change_count
+      from staged p join appended a using (account_address, asset_id)
+     where a.at_head
+     order by p.account_address, p.asset_id, p.period
+    on conflict (account_address, asset_id, "timestamp") do update
+      set balance = excluded.balance, change_count = b.change_count + excluded.change_count
+    returning 1
+  ), left_over as (
+    insert into pg_temp.late_deltas (account_address, asset_id, period, delta, change_count, state_done)
+    select p.account_address, p.asset_id, p.period, p.delta, p.change_count, a.at_head is not null
+      from staged p left join appended a using (account_address, asset_id)
+     where a.at_head is not true and (p.delta <> 0 or p.change_count <> 0)
+    returning 1
+  )
+  select (select count(*) from written), (select count(*) from left_over) into folded, unfit;
+
+  if unfit > 0 then
+    perform strata.fold_late_deltas(opened, 'infinity', undoable);
+  end if;
+  return folded + unfit;
+end
+$$;
+
+comment on function strata.fold_staged(timestamptz, bigint) is
+  'The part of fold_deltas() that brings the staged deltas into balances and state: of the whole warehouse, or of a shard. opened: where the retained balances begin; undoable: the retention whose openings must be kept as they were.';
+--! EndIncluded functions/fold_staged.sql
+--! Included functions/fold_late_deltas.sql
+create or replace function strata.fold_late_deltas(opened timestamptz, until timestamptz, undoable bigint) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+-- A handful of keys against years of history: only index look-ups may touch it, whatever the planner believes of temporary tables.
+set enable_hashjoin = off
+set enable_mergejoin = off
+set enable_seqscan = off
+as $$
+declare
+  earliest timestamptz;
+  earliest_delta timestamptz;
+  latest   timestamptz;
+begin
+  select greatest(min(period), opened), greatest(max(period), opened), min(period) into earliest, latest, earliest_delta from pg_temp.late_deltas;
+
+  -- What is earlier than the rows that retention has left goes into the opening balance; while those rows can be put
+  -- back, it is also kept by period.
+  if undoable is not null and earliest_delta < opened then
+    insert into strata.held_openings (retention_id, account_address, asset_id, balance, "timestamp")
+    select undoable, l.account_address, l.asset_id, o.balance, o."timestamp"
+      from (select distinct account_address, asset_id from pg_temp.late_deltas where period < opened) l
+      left join strata.account_balances_opening o on o.account_address = l.account_address and o.asset_id = l.asset_id
+    on conflict do nothing;
+    insert into strata.held_deltas as h (retention_id, account_address, asset_id, period, delta, change_count)
+    select undoable, account_address, asset_id, period, delta, change_count from pg_temp.late_deltas where period < opened
+    on conflict (retention_id, account_address, asset_id, period) do update
+      set delta = h.delta + excluded.delta, change_count = h.change_count + excluded.change_count;
+  end if;
+  insert into strata.account_balances_opening as o (account_address, asset_id, balance, "timestamp")
+  select account_address, asset_id, sum(delta), max(period)
+    from pg_temp.late_deltas where period < opened group by account_address, asset_id
+   order by account_address, asset_id
+  on conflict (account_address, asset_id) do update
+    set balance = o.balance + excluded.balance, "timestamp" = greatest(o."timestamp", excluded."timestamp");
+
+  perform strata.find_late_priors(earliest, latest, opened);
+
+  perform strata.fold_late_rows(earliest, until);
+
+  -- Only now, so that rows from here on are not raised twice: periods without a row get one, seeded from the last row before.
+  insert into strata.account_balances (account_address, asset_id, "timestamp", balance, change_count)
+  select l.account_address, l.asset_id, l.period,
+         coalesce(l.prior + l.running, opening.balance + l.running - l.running_opened, l.running), l.change_count
+    from pg_temp.late_periods l
+    left join strata.account_balances_opening opening
+      on opening.account_address = l.account_address and opening.asset_id = l.asset_id
+   where not l.stored
+   order by l.account_address, l.asset_id, l.period;
+
+  if exists (select from pg_temp.late_deltas where change_count < 0) then
+    perform strata.drop_emptied_periods(earliest, latest);
+    perform strata.drop_emptied_openings(opened);
+  end if;
+  delete from pg_temp.late_periods;
+  perform strata.fold_late_state(opened);
+end
+$$;
+
+comment on function strata.fold_late_deltas(timestamptz, timestamptz, bigint) is
+  'The part of fold_deltas() for keys whose history is touched: late changes and changes taken back. Cost follows the rows behind the earliest touched period of those keys. opened: where the retained balances begin. Rows from until on are left alone. undoable: the retention whose openings must be kept as they were.';
+--! EndIncluded functions/fold_late_deltas.sql
+--! Included functions/fold_late_state.sql
+create or replace function strata.fold_late_state(opened timestamptz) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set enable_hashjoin = off
+set enable_mergejoin = off
+set enable_seqscan = off
+as $$
+begin
+  insert into strata.account_balances_current as c (account_address, asset_id, balance, "timestamp")
+  select account_address, asset_id, sum(delta), max(period)
+    from pg_temp.late_deltas where not state_done group by account_address, asset_id
+   order by account_address, asset_id
+  on conflict (account_address, asset_id) do update
+    set balance = c.balance + excluded.balance, "timestamp" = greatest(c."timestamp", excluded."timestamp");
+
+  if not exists (select from pg_temp.late_deltas where change_count < 0) then
+    return;
+  end if;
+  -- Where changes were taken back the newest row may be gone: the state follows what is left, and goes with the last of it.
+  with shrunk as materialized (
+    select account_address, asset_id from pg_temp.late_deltas
+     group by account_address, asset_id having min(change_count) < 0
+  ), newest as materialized (
+    select k.account_address, k.asset_id, coalesce(r."timestamp", o."timestamp") as "timestamp"
+      from shrunk k
+      left join lateral (
+        select b."timestamp" from strata.account_balances b
+         where b.account_address = k.account_address and b.asset_id = k.asset_id and b."timestamp" >= opened
+         order by b."timestamp" desc limit 1
+      ) r on true
+      left join strata.account_balances_opening o on o.account_address = k.account_address and o.asset_id = k.asset_id
+  ), gone as (
+    delete from strata.account_balances_current c using newest n
+     where c.account_address = n.account_address and c.asset_id = n.asset_id and n."timestamp" is null
+  )
+  update strata.account_balances_current c set "timestamp" = n."timestamp"
+    from newest n
+   where c.account_address = n.account_address and c.asset_id = n.asset_id and c."timestamp" <> n."timestamp";
+end
+$$;
+
+comment on function strata.fold_late_state(timestamptz) is
+  'The part of fold_deltas() that brings the state of late and shrunk keys in line with their history.';
+--! EndIncluded functions/fold_late_state.sql
+--! Included functions/fold_late_rows.sql
+create or replace function strata.fold_late_rows(earliest timestamptz, until timestamptz) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+-- A handful of keys against years of history: only index look-ups may touch it, whatever the planner believes of temporary tables.
+set enable_seqscan = off
+set enable_bitmapscan = off
+set enable_mergejoin = off
+set enable_hashjoin = off
+set enable_nestloop = on
+as $$
+declare
+  walked text := '';
+  dense  boolean;
+begin
+  -- Since PostgreSQL 17 a list of keys takes one walk along an index, at about the fortieth part of a look-up per row passed:
+  -- for many keys in small weeks that is half the time. Before, each pair of the two lists would be looked up.
+  select sum(pg_relation_size(t.relid)) / 100 < 40 * count(distinct w.partition)
+                                                * (select count(*) from (select distinct account_address, asset_id from pg_temp.late_periods) k)
+    into dense
+    from strata.parts_of('strata.account_balances') w cross join lateral pg_partition_tree(w.partition) t
+   where w.upper_bound > earliest and w.lower_bound < until;
+  if dense and current_setting('server_version_num')::int >= 170000 then
+    walked := 'and b.account_address = any ((select array_agg(distinct account_address) from pg_temp.late_periods)::bytea[])
+       and b.asset_id = any ((select array_agg(distinct asset_id) from pg_temp.late_periods)::bigint[])';
+    perform set_config('enable_hashjoin', 'on', true), set_config('enable_nestloop', 'off', true);
+  end if;
+
+  -- The bounds are literals, so that the weeks before the earliest period are pruned when the statement is planned.
+  execute format($fold$
+    with late as materialized (
+      select * from pg_temp.late_periods order by account_address, asset_id, period
+    )
+    update strata.account_balances b
+       set balance = b.balance + l.running,
+           change_count = b.change_count + case when b."timestamp" = l.period then l.change_count else 0 end
+      from late l
+     where b.account_address = l.account_address and b.asset_id = l.asset_id
+       and b."timestamp" >= %1$L and b."timestamp" >= l.period
+       and (l.next_period is null or b."timestamp" < l.next_period) and b."timestamp" < %2$L %3$s
+  $fold$, earliest, until, walked);
+end
+$$;
+
+comment on function strata.fold_late_rows(timestamptz, timestamptz) is
+  'The part of fold_late_deltas() that adds to the rows from the first touched period of a key on what lies at or before them.';
+--! EndIncluded functions/fold_late_rows.sql
+--! Included functions/find_late_priors.sql
+create or replace function strata.find_late_priors(earliest timestamptz, latest timestamptz, opened timestamptz) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+-- A handful of keys against years of history: only index look-ups may touch it, whatever the planner believes of temporary tables.
+set enable_hashjoin = off
+set enable_mergejoin = off
+set enable_seqscan = off
+as $$
+declare
+  span       interval := '28 days';
+  until      timestamptz;
+  since      timestamptz;
+  first_week timestamptz;
+begin
+  -- What lies before the rows that retention has left needs no row of its own; it still adds to the later ones.
+  insert into pg_temp.late_periods (account_address, asset_id, period, change_count, running, running_opened, next_period, stored)
+  select account_address, asset_id, period, change_count, sum(delta) over key,
+         coalesce(sum(delta) filter (where period < opened) over key, 0), lead(period) over key, period < opened
+    from pg_temp.late_deltas
+  window key as (partition by account_address, asset_id order by period);
+
+  -- Most keys have a row within a month; for the others twice as far each time, because to plan for years of weeks costs
+  -- more than to look into the few that are needed.
+  since := greatest(opened, strata.week_start(earliest) - span);
+  until := latest + interval '1 microsecond';
+  while exists (select from pg_temp.late_periods where not stored and prior is null) loop
+    if until <= latest then
+      first_week := coalesce(first_week, (select min(w.lower_bound) from strata.parts_of('strata.account_balances') w), 'infinity');
+      exit when until <= greatest(opened, first_week);
+    end if;
+    execute format($prior$
+      update pg_temp.late_periods t set prior = found.balance, stored = found."timestamp" = t.period
+        from (
+          select p.ctid as place, r.balance, r."timestamp"
+            from pg_temp.late_periods p
+           cross join lateral (
+             select b.balance, b."timestamp" from strata.account_balances b
+              where b.account_address = p.account_address and b.asset_id = p.asset_id and b."timestamp" <= p.period
+                and b."timestamp" >= %1$L and b."timestamp" < %2$L
+              order by b."timestamp" desc limit 1
+           ) r
+           where not p.stored and p.prior is null
+        ) found
+       where t.ctid = found.place
+    $prior$, since, until);
+    until := since;
+    span := 2 * span;
+    since := greatest(opened, since - span);
+  end loop;
+end
+$$;
+
+comment on function strata.find_late_priors(timestamptz, timestamptz, timestamptz) is
+  'The part of fold_late_deltas() that lists the touched periods in pg_temp.late_periods, says which have a row already, and finds the balance of the last row before each of the others.';
+--! EndIncluded functions/find_late_priors.sql
+--! Included functions/fold_deltas.sql
+create or replace function strata.fold_deltas(hash_partition int default null, opened timestamptz default null, undoable bigint default null) returns bigint
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  folded bigint;
+begin
+  if strata.topology() <> 'shard' then
+    perform strata.lock_fold(hash_partition);
+    perform strata.heal_state();
+    if hash_partition is null then
+      perform strata.stage_taken_back();
+    end if;
+    select s.opened_before into strict opened from strata.balance_status s;
+    -- Openings that a retention may have to put back as they were.
+    if opened > '-infinity' then
+      undoable := strata.undoable_retention();
+    end if;
+    if strata.topology() = 'citus' then
+      -- What was staged in this session goes to the shards, once; under the lock of the fold nobody else has rows there.
+      insert into strata.balance_deltas select * from pg_temp.balance_deltas;
+      delete from pg_temp.balance_deltas;
+      return strata.in_shards('fold_deltas', null, opened::text, undoable::text);
+    end if;
+  elsif strata.state_is_lost() then
+    perform strata.rebuild_state();
+  end if;
+  folded := strata.fold_staged(opened, undoable);
+  -- A transaction may fold more than once.
+  delete from pg_temp.balance_deltas;
+  delete from pg_temp.late_deltas;
+  if strata.topology() = 'shard' and pg_relation_size('pg_temp.balance_deltas') > 4000000 then
+    truncate pg_temp.balance_deltas, pg_temp.late_deltas, pg_temp.late_periods;
+  end if;
+  return folded;
+end
+$$;
+
+comment on function strata.fold_deltas(int, timestamptz, bigint) is
+  'Folds pg_temp.balance_deltas into account_balances and account_balances_current inside the caller''s transaction; returns the rows touched. Afterwards every balance equals a full recompute. Weeks of the periods must exist. With a hash partition, all deltas are of its accounts, and other partitions may be folded at the same time. The other arguments are for its copies in the shards of a cluster.';
+--! EndIncluded functions/fold_deltas.sql
+--! Included functions/state_is_lost.sql
+create or replace function strata.state_is_lost() returns boolean
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+as $$
+begin
+  -- Step by step: a statement that names account_balances locks every week, and each fold comes through here.
+  if exists (select from strata.account_balances_current) then
+    return false;
+  end if;
+  if exists (select from strata.account_balances_opening) then
+    return true;
+  end if;
+  if not exists (
+    with recursive part as (
+      select i.inhrelid from pg_inherits i where i.inhparent = 'strata.account_balances'::regclass
+      union all
+      select i.inhrelid from pg_inherits i join part on part.inhrelid = i.inhparent
+    )
+    select from part join pg_class c on c.oid = part.inhrelid and c.relkind = 'r' where pg_relation_size(c.oid) > 0
+  ) then
+    return false;
+  end if;
+  return exists (select from strata.account_balances);
+end
+$$;
+
+comment on function strata.state_is_lost() is
+  'Whether account_balances_current is empty beside balances: truncated, or not restored.';
+--! EndIncluded functions/state_is_lost.sql
+--! Included functions/state_is_stale.sql
+create or replace function strata.state_is_stale() returns boolean
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+as $$
+begin
+  if (select s.stale from strata.balance_status s) then
+    return true;
+  end if;
+  -- On a cluster each shard looks after its own part, when it folds.
+  return strata.topology() = 'single' and strata.state_is_lost();
+end
+$$;
+
+comment on function strata.state_is_stale() is
+  'Whether account_balances_current cannot seed a fold: marked stale, or empty beside balances (truncated, or not restored).';
+--! EndIncluded functions/state_is_stale.sql
+--! Included functions/rebuild_state.sql
+create or replace function strata.rebuild_state() returns bigint
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  keys bigint;
+begin
+  if strata.topology() = 'citus' then
+    keys := strata.in_shards('rebuild_state');
+    update strata.balance_status set stale = false, reason = null, changed_at = clock_timestamp();
+    return keys;
+  end if;
+  delete from strata.account_balances_current;
+  insert into strata.account_balances_current (account_address, asset_id, balance, "timestamp")
+  select distinct on (account_address, asset_id) account_address, asset_id, balance, "timestamp"
+    from (
+      select account_address, asset_id, balance, "timestamp", true as retained from strata.account_balances
+       where "timestamp" >= (select s.opened_before from strata.balance_status s)
+      union all
+      select account_address, asset_id, balance, "timestamp", false from strata.account_balances_opening
+    ) known
+   order by account_address, asset_id, retained desc, "timestamp" desc;
+  get diagnostics keys = row_count;
+  if strata.topology() = 'single' then
+    update strata.balance_status set stale = false, reason = null, changed_at = clock_timestamp();
+  end if;
+  return keys;
+end
+$$;
+
+comment on function strata.rebuild_state() is
+  'Makes account_balances_current anew from the balances and opening rows; returns its keys. Reads all of history: for healing only.';
+--! EndIncluded functions/rebuild_state.sql
+--! Included functions/folded_predicate.sql
+create or replace function strata.folded_predicate(relation text) returns text
+language sql stable
+set search_path = pg_catalog, strata, pg_temp
+begin atomic
+  with progress as (
+    select src.source_id, case count(p.folded_block) when 4 then min(p.folded_block) else -1 end as whole, coalesce(max(p.folded_block), -1) as partly
+      from strata.sources src left join strata.fold_progress p on p.source_id = src.source_id
+     group by src.source_id
+  ), waiting as (
+    select w.* from progress w
+     where exists (select from strata.stream_batches b where b.source_id = w.source_id and b.end_block > w.whole)
+  )
+  select coalesce(string_agg(format(
+           case when w.partly = w.whole then '(%1$I.source_id <> %2$s or %1$I.block_num <= %3$s)'
+           else '(%1$I.source_id <> %2$s or %1$I.block_num <= %3$s or (%1$I.block_num <= %4$s and exists (select from strata.fold_progress p'
+           ' where p.source_id = %2$s and %1$I.block_num <= p.folded_block and satisfies_hash_partition('
+           '''strata.account_balances_current''::regclass, 4, p.hash_partition, %1$I.account_address))))' end,
+           relation, w.source_id, w.whole, w.partly), ' and '), 'true')
+    from waiting w;
+end;
+
+comment on function strata.folded_predicate(text) is
+  'SQL condition that holds for the balance changes of a relation that are folded; as text, because it is simply true while nothing waits. What is loaded but waits for fold_pending() is in no balance yet, and must not be expected there.';
+--! EndIncluded functions/folded_predicate.sql
+--! Included functions/recompute_balances.sql
+create or replace function strata.recompute_balances(account bytea, asset bigint, since timestamptz, one_in int default 1, folded text default null)
+returns table (account_address bytea, asset_id bigint, "timestamp" timestamptz, balance numeric, change_count int)
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+set work_mem = '256MB'
+as $$
+declare
+  -- strata.period_start() is written out: called per row it would cost more than all the rest.
+  keyed text := concat(' and %1$s.account_address = ' || quote_literal(account), ' and %1$s.asset_id = ' || asset, ' and %2$s');
+begin
+  return query execute format($recompute$
+    with base as (
+      select distinct on (k.account_address, k.asset_id) k.account_address, k.asset_id, k.balance
+        from (
+          select b.account_address, b.asset_id, b.balance, b."timestamp", true as retained
+            from strata.account_balances b
+           where b."timestamp" < %1$L and b."timestamp" >= %5$L%2$s
+          union all
+          select o.account_address, o.asset_id, o.balance, o."timestamp", false
+            from strata.account_balances_opening o where o."timestamp" < %1$L%3$s
+        ) k
+       order by k.account_address, k.asset_id, k.retained desc, k."timestamp" desc
+    ), by_period as (
+      select c.account_address, c.asset_id, 
+             date_bin(case a.grain when 'hour' then interval '1 hour' else interval '1 day' end, c.block_time,
+                      timestamptz '1970-01-01 00:00:00+00') as period,
+             sum(c.delta) as delta, count(*)::int as changes
+        from strata.balance_changes c join strata.assets a on a.asset_id = c.asset_id
+       where c.block_time >= %1$L%4$s and %6$s
+       group by 1, 2, 3
+    )
+    select p.account_address, p.asset_id, p.period,
+           coalesce(base.balance, 0) + sum(p.delta) over (partition by p.account_address, p.asset_id order by p.period),
+           p.changes
+      from by_period p left join base on base.account_address = p.account_address and base.asset_id = p.asset_id
+  $recompute$, since, 
+    format(keyed, 'b', strata.sample_predicate('b', one_in)),
+    format(keyed, 'o', strata.sample_predicate('o', one_in)),
+    format(keyed, 'c', strata.sample_predicate('c', one_in)),
+    (select s.opened_before from strata.balance_status s), coalesce(folded, strata.folded_predicate('c')));
+end
+$$;
+
+comment on function strata.recompute_balances(bytea, bigint, timestamptz, int, text) is
+  'What account_balances ought to hold from an instant on (a period''s start): summed from the folded changes, on top of the last balance before. For all keys, or those of an account, an asset, both, or one in so many accounts. The reference of verify and rebuild. folded: what folded_predicate(''c'') says, for a shard, which has no ledger to ask.';
+--! EndIncluded functions/recompute_balances.sql
+--! Included functions/rebuild_balances.sql
+create or replace function strata.rebuild_balances(
+  account bytea default null, asset bigint default null, from_time timestamptz default null, folded text default null
+) returns bigint
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+as $$
+declare
+  since   timestamptz;
+  keyed   text := concat(' and account_address = ' || quote_literal(account), ' and asset_id = ' || asset);
+  rebuilt bigint;
+begin
+  if strata.topology() <> 'shard' then
+    perform strata.share_gates('account_balances');
+    perform strata.lock_fold();
+  end if;
+  -- Asked under the lock: retention may have dropped weeks while we waited for it.
+  since := date_bin(interval '1 day', greatest(from_time, (select greatest(s.opened_before, s.changes_from) from strata.balance_status s)),
+                    timestamptz '1970-01-01 00:00:00+00');  -- a whole period of either grain
+  if strata.topology() = 'citus' then
+    rebuilt := strata.in_shards('rebuild_balances', account::text, asset::text, since::text, strata.folded_predicate('c'));
+    if account is null and asset is null then
+      update strata.balance_status set stale = false, reason = null, changed_at = clock_timestamp();
+    end if;
+    return rebuilt + strata.rebuild_observed(account, asset, from_time);
+  end if;
+  -- Observed balances have no changes to be made from again: rebuild_observed() makes them from their snapshots.
+  execute format('delete from strata.account_balances where "timestamp" >= %L%s
+                     and asset_id not in (select a.asset_id from strata.assets a where a.observed)', since, keyed);
+  execute format($rebuild$
+    insert into strata.account_balances (account_address, asset_id, "timestamp", balance, change_count)
+    select account_address, asset_id, "timestamp", balance, change_count
+      from strata.recompute_balances(%L, %L, %L, 1, %L)
+     order by account_address, asset_id, "timestamp"
+  $rebuild$, account, asset, since, folded);
+  get diagnostics rebuilt = row_count;
+  if account is null and asset is null then
+    perform strata.rebuild_state();
+  else
+    execute format('delete from strata.account_balances_current where true%s', keyed);
+    execute format($state$
+      insert into strata.account_balances_current (account_address, asset_id, balance, "timestamp")
+      select distinct on (account_address, asset_id) account_address, asset_id, balance, "timestamp"
+        from (
+          select account_address, asset_id, balance, "timestamp", true as retained from strata.account_balances
+           where "timestamp" >= (select s.opened_before from strata.balance_status s)%1$s
+          union all
+          select account_address, asset_id, balance, "timestamp", false from strata.account_balances_opening where true%1$s
+        ) known
+       order by account_address, asset_id, retained desc, "timestamp" desc
+    $state$, keyed);
+  end if;
+  return rebuilt + case when strata.topology() = 'single' then strata.rebuild_observed(account, asset, from_time) else 0 end;
+end
+$$;
+
+comment on function strata.rebuild_balances(bytea, bigint, timestamptz, text) is
+  'Recomputes balances from the changes: of one account, of one asset, of both or of everything, from an instant on; the state follows. Observed balances are derived again from their snapshots. Returns the rows written. folded: for a shard, see recompute_balances().';
+--! EndIncluded functions/rebuild_balances.sql
+--! Included functions/verify_rows.sql
+create or replace function strata.verify_rows(one_in int default 1, since timestamptz default null, folded text default null)
+returns table (problem text, account_address bytea, asset_id bigint, "timestamp" timestamptz, balance numeric, change_count int)
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+set work_mem = '256MB'
+as $$
+begin
+  since := coalesce(since, strata.recompute_floor());
+  if strata.topology() = 'citus' then
+    return query select r.*
+        from strata.in_shards_rows('verify_rows', one_in::text, since::text, strata.folded_predicate('c')) j,
+             jsonb_to_record(j) r (problem text, account_address bytea, asset_id bigint, "timestamp" timestamptz, balance numeric, change_count int);
+    return;
+  end if;
+  return query execute format($verify$
+    with stored as materialized (
+      select b.account_address, b.asset_id, b."timestamp", b.balance, b.change_count
+        from strata.account_balances b
+       where b."timestamp" >= %1$L and %2$s
+         and not exists (select from strata.assets a where a.asset_id = b.asset_id and a.observed)
+    ), recomputed as materialized (
+      select r.account_address, r.asset_id, r."timestamp", r.balance, r.change_count
+        from strata.recompute_balances(null, null, %1$L, %3$s, %4$L) r
+    )
+    select 'stored but not recomputed', d.* from (table stored except table recomputed) d
+    union all
+    select 'recomputed but not stored', d.* from (table recomputed except table stored) d
+  $verify$, since, strata.sample_predicate('b', one_in), one_in, folded);
+end
+$$;
+
+comment on function strata.verify_rows(int, timestamptz, text) is
+  'Balance rows that differ from a full recompute, both ways; one_in takes a sample of accounts. No row means that all are right. The other arguments are for its copies in the shards of a cluster.';
+--! EndIncluded functions/verify_rows.sql
+--! Included functions/verify_state.sql
+create or replace function strata.verify_state(one_in int default 1)
+returns table (problem text, account_address bytea, asset_id bigint, "timestamp" timestamptz, balance numeric)
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+set work_mem = '256MB'
+as $$
+begin
+  if strata.topology() = 'citus' then
+    return query select r.*
+        from strata.in_shards_rows('verify_state', one_in::text) j,
+             jsonb_to_record(j) r (problem text, account_address bytea, asset_id bigint, "timestamp" timestamptz, balance numeric);
+    return;
+  end if;
+  return query execute format($verify$
+    with state as materialized (
+      select c.account_address, c.asset_id, c."timestamp", c.balance from strata.account_balances_current c where %1$s
+    ), newest as materialized (
+      select distinct on (k.account_address, k.asset_id) k.account_address, k.asset_id, k."timestamp", k.balance
+        from (
+          select b.account_address, b.asset_id, b."timestamp", b.balance, true as retained
+            from strata.account_balances b
+           where b."timestamp" >= (select s.opened_before from strata.balance_status s) and %2$s
+          union all
+          select o.account_address, o.asset_id, o."timestamp", o.balance, false
+            from strata.account_balances_opening o where %3$s
+        ) k
+       order by k.account_address, k.asset_id, k.retained desc, k."timestamp" desc
+    )
+    select 'state without such a newest balance', d.* from (table state except table newest) d
+    union all
+    select 'newest balance without such a state', d.* from (table newest except table state) d
+  $verify$, strata.sample_predicate('c', one_in), strata.sample_predicate('b', one_in), strata.sample_predicate('o', one_in));
+end
+$$;
+
+comment on function strata.verify_state(int) is
+  'Keys whose current balance is not their newest stored balance, both ways; one_in takes a sample of accounts.';
+--! EndIncluded functions/verify_state.sql
+--! Included functions/verify_sums.sql
+create or replace function strata.verify_sums()
+returns table (asset_id bigint, total numeric)
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+as $$
+begin
+  return query execute format($verify$
+    select k.asset_id, sum(k.amount)
+      from (
+        select s.asset_id, sum(s.balance) as amount from strata.account_balances_current s group by s.asset_id
+        union all
+        -- One half of a transfer may be folded before the other: what waits belongs to the sum.
+        select c.asset_id, sum(c.delta) from strata.balance_changes c where not (%s) group by c.asset_id
+      ) k
+      join strata.assets a on a.asset_id = k.asset_id and a.zero_sum
+     group by k.asset_id
+    having sum(k.amount) <> 0
+  $verify$, strata.folded_predicate('c'));
+end
+$$;
+
+comment on function strata.verify_sums() is
+  'Assets whose balances, with the changes that wait to be folded, do not sum to zero over all accounts, the zero address included: a change is missing or doubled. Only assets whose every change has its counterpart.';
+--! EndIncluded functions/verify_sums.sql
+--! Included functions/verify_snapshots.sql
+create or replace function strata.verify_snapshots(one_in int default 1)
+returns table (problem text, account_address bytea, asset_id bigint, "timestamp" timestamptz, balance numeric)
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+set work_mem = '256MB'
+as $$
+declare
+  since timestamptz := (select greatest(s.observations_from, s.opened_before) from strata.balance_status s);
+begin
+  if strata.topology() = 'citus' then
+    return query select r.*
+        from strata.in_shards_rows('verify_snapshots', one_in::text) j,
+             jsonb_to_record(j) r (problem text, account_address bytea, asset_id bigint, "timestamp" timestamptz, balance numeric);
+    return;
+  end if;
+  return query execute format($verify$
+    with observed as materialized (
+      select distinct on (r.account_address, r.asset_id, p.period)
+             r.account_address, r.asset_id, p.period, r.balance, r.usd_value, r.data
+        from strata.snapshot_rows r
+        join strata.assets a on a.asset_id = r.asset_id
+       cross join lateral (select strata.period_start(a.grain, r.observed_at) as period) p
+       where r.observed_at >= %1$L and %2$s
+       order by 1, 2, 3, r.observed_at desc, r.block_num desc, r.ordinal desc, r.source_id desc
+    )
+    select 'observed but read otherwise', o.account_address, o.asset_id, o.period, o.balance
+      from observed o
+      left join lateral (
+        select b.balance, b.usd_value, b.data from strata.account_balances b
+         where b.account_address = o.account_address and b.asset_id = o.asset_id and b."timestamp" <= o.period
+         order by b."timestamp" desc limit 1
+      ) b on true
+      left join strata.account_balances_opening k on k.account_address = o.account_address and k.asset_id = o.asset_id
+     where case when b.balance is null then k.balance is distinct from o.balance
+                else (b.balance, b.usd_value, b.data) is distinct from (o.balance, o.usd_value, o.data) end
+    union all
+    select 'stored but not observed', b.account_address, b.asset_id, b."timestamp", b.balance
+      from strata.account_balances b
+      join strata.assets a on a.asset_id = b.asset_id and a.observed
+      left join observed o on o.account_address = b.account_address and o.asset_id = b.asset_id and o.period = b."timestamp"
+     where b."timestamp" >= %1$L and %3$s and o.period is null
+  $verify$, since, strata.sample_predicate('r', one_in), strata.sample_predicate('b', one_in));
+end
+$$;
+
+comment on function strata.verify_snapshots(int) is
+  'Observed balances that read otherwise than the latest snapshot of their period says, and stored ones that nobody observed; one_in takes a sample of accounts. No row means that all are right.';
+--! EndIncluded functions/verify_snapshots.sql
+--! Included functions/stage_changes.sql
+create or replace function strata.stage_changes(source_id smallint, from_block bigint, to_block bigint, hash_partition int default null) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+as $$
+declare
+  grain    text;
+  earliest timestamptz;
+  latest   timestamptz;
+  unknown  bigint;
+  stage    text := 'pg_temp.balance_deltas';
+begin
+  select st.grain into strict grain
+    from strata.sources src join strata.streams st on st.stream = src.stream where src.source_id = stage_changes.source_id;
+  select min(b.min_time), max(b.max_time) into earliest, latest
+    from strata.stream_batches b
+   where b.source_id = stage_changes.source_id and b.end_block >= from_block and b.start_block <= to_block;
+  perform strata.open_deltas();
+  if earliest is null then
+    return;
+  end if;
+  if strata.topology() = 'citus' then
+    -- Shards are the hash partitions, and all of them are folded at once: what is asked for by partition comes with the first.
+    if hash_partition > 0 then
+      return;
+    end if;
+    hash_partition := null;
+    perform strata.lock_fold();
+    stage := 'strata.balance_deltas';
+  end if;
+  -- Literal times: the ledger knows when the rows of these blocks are, so that other weeks are not even planned for.
+  execute format($stage$
+    insert into %8$s (account_address, asset_id, period, delta, change_count)
+    select account_address, asset_id, date_bin(interval '1 %4$s', block_time, timestamptz '1970-01-01 00:00:00+00'), sum(delta), count(*)
+      from strata.balance_changes
+     where source_id = %1$s and block_num between %2$s and %3$s and block_time between %5$L and %6$L
+       and %7$s
+     group by 1, 2, 3
+  $stage$, source_id, from_block, to_block, grain, earliest, latest,
+    coalesce(format('satisfies_hash_partition(''strata.account_balances_current''::regclass, 4, %s, account_address)', hash_partition), 'true'), stage);
+
+  -- A balance of nothing that has a name is shown by no view and checked by no sum.
+  execute format($unknown$
+    select d.asset_id from (select distinct b.asset_id from %s b) d
+     where not exists (select from strata.assets a where a.asset_id = d.asset_id) limit 1
+  $unknown$, stage) into unknown;
+  if unknown is not null then
+    raise exception 'changes of blocks % to % are in asset %, which strata.assets does not have', from_block, to_block, unknown
+      using errcode = 'foreign_key_violation',
+            hint = 'Insert it there: its id is strata.asset_id(network, standard, asset_key, token_id). Then fold again.';
+  end if;
+end
+$$;
+
+comment on function strata.stage_changes(smallint, bigint, bigint, int) is
+  'Stages the stored changes of a source''s blocks (both inclusive), of all accounts or of one hash partition of the state, for fold_deltas().';
+--! EndIncluded functions/stage_changes.sql
+--! Included functions/fold_pending.sql
+create or replace function strata.fold_pending(
+  source_id smallint, hash_partition int, rows_max bigint default 500000, across_gaps boolean default false,
+  out to_block bigint, out row_count bigint
+)
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  next record;
+  part int;
+begin
+  perform strata.share_gates('account_balances');
+  -- On a cluster all shards fold at once: whichever partition is asked for, the next blocks of all are folded.
+  part := case when strata.topology() = 'single' then hash_partition end;
+  perform strata.lock_fold(part);
+  select n.* into next from strata.next_fold(source_id, hash_partition, rows_max, across_gaps) n;
+  if next.to_block is null then
+    return;
+  end if;
+  perform strata.stage_changes(source_id, next.from_block, next.to_block, part);
+  perform strata.fold_deltas(part);
+  perform strata.advance_fold(source_id, part, next.to_block);
+  to_block := next.to_block;
+  row_count := next.row_count;
+end
+$$;
+
+comment on function strata.fold_pending(smallint, int, bigint, boolean) is
+  'Folds the next loaded but not yet folded changes of a source for one hash partition of the state (0 to 3), in block order, up to the first gap unless told to go across; says how far it came, nulls when nothing waited. Four callers may work side by side, one per partition.';
+--! EndIncluded functions/fold_pending.sql
+--! Included functions/fold_snapshots.sql
+create or replace function strata.fold_snapshots(grain text, only_changes boolean) returns bigint
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+-- The touched keys against years of history: only index look-ups may touch it, whatever the planner believes of temporary tables.
+set enable_hashjoin = off
+set enable_mergejoin = off
+set enable_seqscan = off
+as $$
+declare
+  step     interval := case fold_snapshots.grain when 'hour' then interval '1 hour' else interval '1 day' end;
+  earliest timestamptz;
+  lost     boolean;
+  folded   bigint;
+begin
+  select min(t.first), bool_or(t.shrinks) into earliest, lost from pg_temp.snapshot_touched t;
+  if earliest is null then
+    return 0;
+  end if;
+  if strata.topology() = 'shard' then
+    if strata.state_is_lost() then
+      perform strata.rebuild_state();
+    end if;
+  else
+    perform strata.lock_fold();
+    perform strata.heal_state();
+    if strata.topology() = 'citus' then
+      insert into strata.snapshot_touched select * from pg_temp.snapshot_touched;
+      delete from pg_temp.snapshot_touched;
+      return strata.in_shards('fold_snapshots', grain, only_changes::text);
+    end if;
+  end if;
+
+  insert into pg_temp.snapshot_keys (account_address, asset_id, first, shrinks, state_time)
+  select t.account_address, t.asset_id, t.first, t.shrinks, s."timestamp"
+    from (
+      select account_address, asset_id, min(first) as first, bool_or(shrinks) as shrinks
+        from pg_temp.snapshot_touched group by account_address, asset_id
+    ) t
+    left join strata.account_balances_current s on s.account_address = t.account_address and s.asset_id = t.asset_id;
+  delete from pg_temp.snapshot_touched;
+  if only_changes then
+    perform strata.find_prior_snapshots(earliest);
+  end if;
+
+  -- The latest observation of each period from the first touched one on, and whether it differs from the one before.
+  -- The literal bound lets the planner leave out the weeks before.
+  execute format($periods$
+    insert into pg_temp.snapshot_periods (account_address, asset_id, period, balance, usd_value, data, stored)
+    select k.account_address, k.asset_id, w.period, w.balance, w.usd_value, w.data, w.stored
+      from pg_temp.snapshot_keys k
+     cross join lateral (
+       select l.period, l.balance, l.usd_value, l.data,
+              not %2$L or not lag(true, 1, k.known) over by_time
+                or (l.balance, l.usd_value, l.data) is distinct from
+                   (lag(l.balance, 1, k.balance) over by_time, lag(l.usd_value, 1, k.usd_value) over by_time, lag(l.data, 1, k.data) over by_time) as stored
+         from (
+           select distinct on (date_bin(%3$L, r.observed_at, '1970-01-01 00:00:00+00'))
+                  date_bin(%3$L, r.observed_at, '1970-01-01 00:00:00+00') as period, r.balance, r.usd_value, r.data
+             from strata.snapshot_rows r
+            where r.account_address = k.account_address and r.asset_id = k.asset_id
+              and r.observed_at >= k.first and r.observed_at >= %1$L
+            order by 1, r.observed_at desc, r.block_num desc, r.ordinal desc, r.source_id desc
+         ) l
+       window by_time as (order by l.period)
+     ) w
+  $periods$, earliest, only_changes, step);
+
+  if lost or only_changes then
+    execute format($gone$
+      delete from strata.account_balances b using pg_temp.snapshot_keys k
+       where b.account_address = k.account_address and b.asset_id = k.asset_id
+         and b."timestamp" >= k.first and b."timestamp" >= %1$L
+         and not exists (
+           select from pg_temp.snapshot_periods p
+            where p.account_address = b.account_address and p.asset_id = b.asset_id and p.period = b."timestamp" and p.stored)
+    $gone$, earliest);
+  end if;
+  insert into strata.account_balances as b (account_address, asset_id, "timestamp", balance, change_count, usd_value, data)
+  select account_address, asset_id, period, balance, 0, usd_value, data
+    from pg_temp.snapshot_periods where stored order by account_address, asset_id, period
+  on conflict (account_address, asset_id, "timestamp") do update
+    set balance = excluded.balance, usd_value = excluded.usd_value, data = excluded.data
+    where (b.balance, b.usd_value, b.data) is distinct from (excluded.balance, excluded.usd_value, excluded.data);
+  get diagnostics folded = row_count;
+
+  perform strata.fold_snapshot_state();
+  delete from pg_temp.snapshot_keys;
+  delete from pg_temp.snapshot_periods;
+  if strata.topology() = 'shard' and pg_relation_size('pg_temp.snapshot_periods') > 4000000 then
+    truncate pg_temp.snapshot_touched, pg_temp.snapshot_keys, pg_temp.snapshot_periods;
+  end if;
+  return folded;
+end
+$$;
+
+comment on function strata.fold_snapshots(text, boolean) is
+  'Derives account_balances and the state from snapshot_rows for the keys that this transaction stored or took back, from the first touched period on; returns the rows written. The latest observation of a period is its row; with only_changes only where balance, usd_value or data differ from the period before. The result does not depend on the order of arrival.';
+--! EndIncluded functions/fold_snapshots.sql
+--! Included functions/carry_forward_openings.sql
+create or replace function strata.carry_forward_openings(cutoff timestamptz, retention_id bigint default null) returns bigint
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+set work_mem = '256MB'
+as $$
+declare
+  keys bigint;
+begin
+  if strata.topology() <> 'shard' then
+    perform strata.lock_fold();
+  end if;
+  if strata.topology() = 'citus' then
+    keys := strata.in_shards('carry_forward_openings', cutoff::text, retention_id::text);
+    update strata.balance_status set opened_before = greatest(opened_before, cutoff);
+    return keys;
+  end if;
+  execute format($carry$
+    with carried as materialized (
+      -- The primary keys of the weeks, read backwards and merged, have the newest row of each key first: nothing is sorted.
+      select distinct on (account_address, asset_id) account_address, asset_id, balance, "timestamp"
+        from strata.account_balances where "timestamp" < %1$L and "timestamp" >= %2$L
+       order by account_address desc, asset_id desc, "timestamp" desc
+    ), held as (
+      insert into strata.held_openings (retention_id, account_address, asset_id, balance, "timestamp")
+      select %3$L, c.account_address, c.asset_id, o.balance, o."timestamp"
+        from carried c
+        left join strata.account_balances_opening o on o.account_address = c.account_address and o.asset_id = c.asset_id
+       where %3$L is not null
+       order by c.account_address, c.asset_id
+    )
+    insert into strata.account_balances_opening as o (account_address, asset_id, balance, "timestamp")
+    select account_address, asset_id, balance, "timestamp" from carried
+     order by account_address, asset_id
+    on conflict (account_address, asset_id) do update
+      set balance = excluded.balance, "timestamp" = excluded."timestamp"
+      where o."timestamp" <= excluded."timestamp"
+  $carry$, cutoff, (select s.opened_before from strata.balance_status s), retention_id);
+  get diagnostics keys = row_count;
+  if strata.topology() = 'single' then
+    update strata.balance_status set opened_before = greatest(opened_before, cutoff);
+  end if;
+  return keys;
+end
+$$;
+
+comment on function strata.carry_forward_openings(timestamptz, bigint) is
+  'Writes the balance of every key at the cutoff into account_balances_opening; returns the keys written. Retention calls it before it takes the weeks out, and has the rows it writes over kept for its undo. Rows before the cutoff are out of the reckoning from its commit on, attached or not.';
+--! EndIncluded functions/carry_forward_openings.sql
+--! Included functions/put_back_openings.sql
+create or replace function strata.put_back_openings(retention_id bigint, cutoff timestamptz, opened timestamptz, undoable bigint) returns bigint
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set work_mem = '256MB'
+as $$
+#variable_conflict use_column
+declare
+  put_back bigint;
+begin
+  if strata.topology() = 'citus' then
+    return strata.in_shards('put_back_openings', retention_id::text, cutoff::text, opened::text, undoable::text);
+  elsif strata.topology() = 'single' then
+    perform strata.open_deltas();
+  end if;
+  delete from strata.account_balances_opening o using strata.held_openings h
+   where h.retention_id = put_back_openings.retention_id
+     and o.account_address = h.account_address and o.asset_id = h.asset_id;
+  insert into strata.account_balances_opening (account_address, asset_id, balance, "timestamp")
+  select h.account_address, h.asset_id, h.balance, h."timestamp"
+    from strata.held_openings h
+   where h.retention_id = put_back_openings.retention_id and h.balance is not null;
+  get diagnostics put_back = row_count;
+
+  -- What came late meanwhile went into openings that are gone now: it is folded into the rows that are back, and only
+  -- into those; later ones and the state have it already.
+  insert into pg_temp.late_deltas (account_address, asset_id, period, delta, change_count, state_done)
+  select d.account_address, d.asset_id, d.period, d.delta, d.change_count, true
+    from strata.held_deltas d
+   where d.retention_id = put_back_openings.retention_id and (d.delta <> 0 or d.change_count <> 0);
+  if found then
+    perform strata.fold_late_deltas(put_back_openings.opened, cutoff, undoable);
+    delete from pg_temp.late_deltas;
+  end if;
+
+  -- The newest row of such a key may be another one than its opening knew of.
+  with newest as materialized (
+    select k.account_address, k.asset_id, coalesce(r."timestamp", o."timestamp") as "timestamp"
+      from (select distinct d.account_address, d.asset_id from strata.held_deltas d
+             where d.retention_id = put_back_openings.retention_id) k
+      left join lateral (
+        select b."timestamp" from strata.account_balances b
+         where b.account_address = k.account_address and b.asset_id = k.asset_id
+           and b."timestamp" >= put_back_openings.opened
+         order by b."timestamp" desc limit 1
+      ) r on true
+      left join strata.account_balances_opening o on o.account_address = k.account_address and o.asset_id = k.asset_id
+  ), gone as (
+    delete from strata.account_balances_current c using newest n
+     where c.account_address = n.account_address and c.asset_id = n.asset_id and n."timestamp" is null
+  )
+  update strata.account_balances_current c set "timestamp" = n."timestamp"
+    from newest n
+   where c.account_address = n.account_address and c.asset_id = n.asset_id and c."timestamp" <> n."timestamp";
+
+  delete from strata.held_openings h where h.retention_id = put_back_openings.retention_id;
+  delete from strata.held_deltas d where d.retention_id = put_back_openings.retention_id;
+  return put_back;
+end
+$$;
+
+comment on function strata.put_back_openings(bigint, timestamptz, timestamptz, bigint) is
+  'The part of undo_retention() for balances: opening rows are again what they were before the retention, and what late changes added to them since goes to the rows of its weeks, which are attached again. undoable: the retention before it, if that can still be undone. Returns the opening rows.';
+--! EndIncluded functions/put_back_openings.sql
+--! Included functions/undo_retention.sql
+create or replace function strata.undo_retention(retention_id bigint) returns int
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+as $$
+#variable_conflict use_column
+declare
+  r      strata.retentions;
+  s      strata.partition_sets;
+  h      strata.held_partitions;
+  home   name;
+  root   text;
+  part   regclass;
+  lost   timestamptz;
+  taken  text;
+  back   int := 0;
+begin
+  select * into r from strata.retentions j where j.retention_id = undo_retention.retention_id;
+  if r.set_name in ('account_balances', 'balance_changes', 'snapshot_rows') then
+    perform strata.lock_fold();
+  end if;
+  select * into r from strata.retentions j where j.retention_id = undo_retention.retention_id for update;
+  select * into s from strata.partition_sets p where p.set_name = r.set_name for update;
+  if r.undone_at is not null or r.dropped_at is not null or s.retained_from is distinct from r.cutoff then
+    raise exception 'retention % of % cannot be undone: it is undone or dropped already, or not the newest', undo_retention.retention_id, r.set_name
+      using errcode = 'object_not_in_prerequisite_state', hint = 'Undo the newest retention first; strata.retentions has them all.';
+  end if;
+  select max(j.upper_bound) into lost from strata.held_partitions j
+   where j.retention_id = r.retention_id and (j.state = 'dropped' or not exists (select from pg_class c where c.oid = j.partition));
+  if lost is not null and r.set_name = 'account_balances' then
+    raise exception 'retention % cannot be undone: weeks of it up to % are dropped', r.retention_id, lost
+      using errcode = 'object_not_in_prerequisite_state', hint = 'Opening balances are exact from the cutoff on only.';
+  end if;
+  select format('%I.%I', n.nspname, c.relname), n.nspname into root, home
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = s.parent;
+
+  for h in
+    select * from strata.held_partitions j
+     where j.retention_id = r.retention_id and j.finished_at is null and j.lower_bound >= coalesce(lost, '-infinity')
+     order by j.lower_bound
+  loop
+    if exists (select from pg_inherits i where i.inhrelid = h.partition and i.inhdetachpending) then
+      raise exception 'the detach of % is unfinished', h.partition_name
+        using errcode = 'object_not_in_prerequisite_state', hint = format('alter table %s detach partition %s finalize', root, h.partition::regclass);
+    end if;
+    if not exists (select from pg_inherits i where i.inhrelid = h.partition) then
+      select p.partition::text into taken from strata.set_partitions(s.set_name) p
+       where p.is_default or (p.lower_bound < h.upper_bound and p.upper_bound > h.lower_bound) limit 1;
+      if taken is not null then
+        raise exception '% cannot be put back: % is in its place', h.partition_name, taken
+          using errcode = 'object_not_in_prerequisite_state',
+                hint = format('Move the rows of %s elsewhere, detach it, and undo again; then insert them anew.', taken);
+      end if;
+      for part in select t.relid from pg_partition_tree(h.partition::regclass) t join pg_class c on c.oid = t.relid
+                   where c.relnamespace <> home::regnamespace loop
+        execute format('alter table %s set schema %I', part, home);
+        execute format('drop trigger if exists strata_detached on %I.%I', home, (select c.relname from pg_class c where c.oid = part));
+      end loop;
+      execute format('alter table %s attach partition %s for values from (%L) to (%L)',
+        root, h.partition::regclass, h.lower_bound, h.upper_bound);
+    end if;
+    update strata.held_partitions j set state = 'reattached', finished_at = clock_timestamp() where j.held_id = h.held_id;
+    back := back + 1;
+  end loop;
+
+  update strata.retentions j set undone_at = clock_timestamp() where j.retention_id = r.retention_id;
+  update strata.partition_sets p set retained_from = greatest(r.retained_before, lost) where p.set_name = s.set_name;
+  case r.set_name
+    when 'account_balances' then
+      update strata.balance_status set opened_before = r.floor_before, changed_at = clock_timestamp();
+      perform strata.put_back_openings(r.retention_id, r.cutoff, r.floor_before, strata.undoable_retention());
+    when 'balance_changes' then
+      update strata.balance_status set changes_from = greatest(r.floor_before, lost), changed_at = clock_timestamp();
+    when 'snapshot_rows' then
+      update strata.balance_status set observations_from = greatest(r.floor_before, lost), changed_at = clock_timestamp();
+    else null;
+  end case;
+  return back;
+end
+$$;
+
+comment on function strata.undo_retention(bigint) is
+  'Puts the weeks of the newest retention of a set back, without a scan, and with them what opening balances and balance_status said before; in one transaction. Weeks dropped already stay dropped: then balances cannot be put back, other sets from the last dropped week on. Returns the weeks that are attached again.';
+--! EndIncluded functions/undo_retention.sql
+--! Included functions/create_week.sql
+create or replace function strata.create_week(set_name text, lower_bound timestamptz) returns regclass
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+as $$
+declare
+  s           strata.partition_sets;
+  schema_name name;
+  root        name;
+  week        text := strata.week_name(set_name, lower_bound);
+  upper_bound timestamptz := lower_bound + interval '168 hours';
+  storage     text;
+  leaf        record;
+  part        text;
+  cut         text;
+begin
+  select * into strict s from strata.partition_sets p where p.set_name = create_week.set_name;
+  select n.nspname, c.relname into strict schema_name, root
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = s.parent;
+
+  storage := case when s.leaf_fillfactor is null then '' else format(' with (fillfactor = %s)', s.leaf_fillfactor) end;
+  -- On a cluster the shards of a week are its hash partitions.
+  cut := case when strata.is_distributed(s.parent) then storage else format('partition by %s (%I)', s.layout, s.hash_column) end;
+  -- CREATE … PARTITION OF would lock the root ACCESS EXCLUSIVE. Built apart with a CHECK that equals its bounds, the week is
+  -- attached under SHARE UPDATE EXCLUSIVE and without a scan.
+  execute format(
+    'create table %1$I.%2$I (like %1$I.%3$I including all excluding identity, constraint %4$I check (%5$I >= %6$L and %5$I < %7$L)) %8$s',
+    schema_name, week, root, week || '_bounds', s.time_column, lower_bound, upper_bound, cut);
+  for leaf in
+    select l.* from (
+    select 'hash_' || remainder as name, format('for values with (modulus %s, remainder %s)', s.modulus, remainder) as bound
+      from generate_series(0, s.modulus - 1) remainder where s.layout = 'hash'
+    union all
+    select g ->> 'name', format('for values in (%s)', (select string_agg(quote_literal(v), ', ') from jsonb_array_elements_text(g -> 'values') v))
+      from jsonb_array_elements(s.groups) g
+    union all
+    select 'default', 'default' where s.layout = 'list') l where cut like 'partition by %'
+  loop
+    execute format('create table %1$I.%2$I partition of %1$I.%3$I %4$s%5$s', schema_name, week || '_' || leaf.name, week, leaf.bound, storage);
+  end loop;
+  -- Whoever owns the root can alter it only if the partitions are theirs, too.
+  for part in
+    select format('%I.%I', schema_name, p.relname) from pg_class p join pg_class r on r.oid = s.parent and r.relowner <> p.relowner
+     where p.oid in (select t.relid from pg_partition_tree(format('%I.%I', schema_name, week)::regclass) t)
+  loop
+    execute format('alter table %s owner to %I', part, (select pg_get_userbyid(r.relowner) from pg_class r where r.oid = s.parent));
+  end loop;
+  execute format('alter table %1$I.%2$I attach partition %1$I.%3$I for values from (%4$L) to (%5$L)',
+    schema_name, root, week, lower_bound, upper_bound);
+  return format('%I.%I', schema_name, week)::regclass;
+end
+$$;
+
+comment on function strata.create_week(text, timestamptz) is
+  'Creates one week with its hash or list partitions and attaches it; the root gets no more than SHARE UPDATE EXCLUSIVE. A list week has a partition of its own for values that no group names. Use ensure_weeks(), which serialises callers.';
+--! EndIncluded functions/create_week.sql
+--! Included functions/week_info.sql
+create or replace function strata.week_info(set_name text)
+returns table (
+  partition regclass, partition_name text, lower_bound timestamptz, upper_bound timestamptz, kind text, leaves int,
+  row_estimate bigint, heap_bytes bigint, index_bytes bigint, total_bytes bigint, pages bigint, visible_pages bigint, detach_pending boolean
+)
+language sql stable
+set search_path = pg_catalog, strata, pg_temp
+begin atomic
+  select c.oid::regclass, c.relname::text, b.lower_bound, b.upper_bound,
+         case
+           when c.relkind = 'f' then 'foreign'
+           when b.is_default then 'default'
+           when b.lower_bound is distinct from strata.week_start(b.lower_bound)
+             or b.upper_bound is distinct from b.lower_bound + interval '168 hours' then 'odd'
+           when c.relkind = 'r' and strata.is_distributed(c.oid) then 'sharded'
+           when c.relkind = 'r' then 'consolidated'
+           when exists (select from pg_inherits leaf join pg_class l on l.oid = leaf.inhrelid
+                         where leaf.inhparent = c.oid and l.relname = c.relname || '_consolidated') then 'consolidated'
+           when (select p.partstrat from pg_partitioned_table p where p.partrelid = c.oid) = 'h' then 'hash'
+           when (select p.partstrat from pg_partitioned_table p where p.partrelid = c.oid) = 'l' then 'list'
+           else 'odd'
+         end,
+         (select count(*)::int from pg_inherits leaf where leaf.inhparent = c.oid),
+         size.row_estimate, size.heap_bytes, size.index_bytes, size.heap_bytes + size.index_bytes, size.pages, size.visible_pages,
+         i.inhdetachpending
+    from strata.partition_sets s
+    join pg_inherits i on i.inhparent = s.parent
+    join pg_class c on c.oid = i.inhrelid
+    cross join lateral strata.partition_bounds(c.oid) b
+    cross join lateral (
+      select case when min(leaf.reltuples) >= 0 then sum(leaf.reltuples)::bigint end as row_estimate,
+             coalesce(sum(pg_table_size(leaf.oid)), 0)::bigint as heap_bytes,
+             coalesce(sum(pg_indexes_size(leaf.oid)), 0)::bigint as index_bytes,
+             coalesce(sum(leaf.relpages), 0)::bigint as pages,
+             coalesce(sum(leaf.relallvisible), 0)::bigint as visible_pages
+        from pg_partition_tree(c.oid) t join pg_class leaf on leaf.oid = t.relid
+       where t.isleaf and leaf.relkind = 'r'
+    ) size
+   where s.set_name = week_info.set_name
+   order by b.lower_bound nulls last, c.relname;
+end;
+
+comment on function strata.week_info(text) is
+  'Every partition of a managed set with its real bounds, kind, sizes in bytes and freshness. kind: hash or list (a week with leaves), sharded (its hash partitions are the shards of a cluster), consolidated (one table, or a week whose only leaf is that; see flatten_weeks), odd (not one whole week), default, foreign. row_estimate is null until the leaves were analyzed; pages and visible_pages are those of the last VACUUM or ANALYZE.';
+--! EndIncluded functions/week_info.sql
+--! Included functions/shard_functions.sql
+create or replace function strata.shard_functions() returns text[]
+language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+return array[
+  'fold_deltas', 'fold_staged', 'fold_late_deltas', 'find_late_priors', 'fold_late_rows', 'drop_emptied_periods', 'drop_emptied_openings',
+  'fold_late_state', 'state_is_lost', 'rebuild_state', 'rebuild_balances', 'recompute_balances', 'verify_rows', 'verify_state', 'verify_snapshots',
+  'fold_snapshots', 'find_prior_snapshots', 'fold_snapshot_state', 'carry_forward_openings', 'put_back_openings'];
+
+comment on function strata.shard_functions() is
+  'Functions of which make_shard_functions() makes a copy for each shard. They name the distributed tables, assets, balance_status and each other with their schema, and ask strata.topology() where they are.';
+--! EndIncluded functions/shard_functions.sql
+--! Included functions/shard_stamp.sql
+create or replace function strata.shard_stamp() returns text
+language sql stable
+set search_path = pg_catalog, strata, pg_temp
+as $$
+  select substr(md5(string_agg(pg_get_functiondef(p.oid), '' order by p.proname)), 1, 8)
+    from pg_proc p where p.pronamespace = 'strata'::regnamespace and p.proname = any (strata.shard_functions() || array['make_shard_functions'])
+$$;
+
+comment on function strata.shard_stamp() is
+  'Tells the texts of the functions that work in shards from those of another version.';
+--! EndIncluded functions/shard_stamp.sql
+--! Included functions/make_shard_functions.sql
+create or replace function strata.make_shard_functions(shard bigint, stamp text) returns int
+language plpgsql security definer
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  named  text := array_to_string(strata.shard_functions(), '|');
+  made   int := 0;
+  source record;
+  place  record;
+  body   text;
+begin
+  perform pg_advisory_xact_lock(hashtextextended('pgstrata functions of shard ' || shard, 0));
+  perform set_config('citus.enable_ddl_propagation', 'off', true);
+  for source in
+    select p.oid, p.proname from pg_proc p where p.pronamespace = 'strata'::regnamespace and p.proname = any (strata.shard_functions())
+  loop
+    body := regexp_replace(pg_get_functiondef(source.oid), '\mstrata\.(' || named || ')\(', format('strata_shards.\1_%s_%s(', shard, stamp), 'g');
+    body := regexp_replace(body, '\m(' || named || ')\.', format('\1_%s_%s.', shard, stamp), 'g');  -- a function's name qualifies its arguments
+    body := replace(body, 'strata.topology()', '''shard''');
+    for place in execute $place$
+      select r.relname as name, shard_name(s.logicalrelid, s.shardid) as stored
+        from pg_dist_shard own
+        join pg_dist_partition o on o.logicalrelid = own.logicalrelid
+        join pg_dist_partition d on d.colocationid = o.colocationid or d.partmethod = 'n'
+        join pg_dist_shard s on s.logicalrelid = d.logicalrelid and (d.partmethod = 'n' or s.shardminvalue = own.shardminvalue)
+        join pg_class r on r.oid = d.logicalrelid and r.relnamespace = 'strata'::regnamespace and not r.relispartition
+       where own.shardid = $1
+    $place$ using shard loop
+      body := regexp_replace(body, format('\m(strata|pg_temp)\.%s\M', place.name), place.stored, 'g');
+    end loop;
+    execute body;
+    made := made + 1;
+  end loop;
+  return made;
+end
+$$;
+
+comment on function strata.make_shard_functions(bigint, text) is
+  'On a worker: copies the functions of shard_functions() into strata_shards under names that end in the shard and the stamp, with every distributed and reference table replaced by its part in that shard. So one text folds a whole warehouse and a shard of it. Returns the functions made.';
+--! EndIncluded functions/make_shard_functions.sql
+--! Included functions/in_shard.sql
+create or replace function strata.in_shard(shard bigint, stamp text, function text, arguments text[]) returns bigint
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  result bigint;
+begin
+  if not exists (select from pg_proc p where p.pronamespace = 'strata_shards'::regnamespace and p.proname = format('%s_%s_%s', function, shard, stamp)) then
+    perform strata.make_shard_functions(shard, stamp);
+  end if;
+  execute format('select strata_shards.%I(%s)', format('%s_%s_%s', function, shard, stamp),
+                 (select string_agg(quote_nullable(a), ', ' order by place) from unnest(arguments) with ordinality u(a, place))) into result;
+  return result;
+end
+$$;
+
+comment on function strata.in_shard(bigint, text, text, text[]) is
+  'On a worker: calls the copy of a function that works on this shard, and makes it first where the shard came here since; returns what it returns. See in_shards().';
+--! EndIncluded functions/in_shard.sql
+--! Included functions/in_shards.sql
+create or replace function strata.in_shards(function text, variadic arguments text[] default '{}') returns bigint
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  result bigint;
+begin
+  -- Citus prepares the transactions of connections that it knows to have written: this tells it so, of every shard.
+  update strata.shards set calls = calls + 1;
+  select sum(strata.in_shard(s.shard_id, s.stamp, in_shards.function, in_shards.arguments)) into result from strata.shards s;
+  return result;
+end
+$$;
+
+comment on function strata.in_shards(text, text[]) is
+  'Calls a function of shard_functions() inside every shard at once, in the caller''s transaction, which commits in two phases; returns the sum of what they return. Arguments are literals as text.';
+--! EndIncluded functions/in_shards.sql
+--! Included functions/in_shard_rows.sql
+create or replace function strata.in_shard_rows(shard bigint, stamp text, function text, arguments text[]) returns setof jsonb
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+as $$
+begin
+  return query execute format('select to_jsonb(r) from strata_shards.%I(%s) r', format('%s_%s_%s', function, shard, stamp),
+    (select string_agg(quote_nullable(a), ', ' order by place) from unnest(arguments) with ordinality u(a, place)));
+end
+$$;
+
+comment on function strata.in_shard_rows(bigint, text, text, text[]) is
+  'in_shard() for a function that returns rows and writes nothing: each as JSON, whose numbers are exact.';
+--! EndIncluded functions/in_shard_rows.sql
+--! Included functions/in_shards_rows.sql
+create or replace function strata.in_shards_rows(function text, variadic arguments text[] default '{}') returns setof jsonb
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+as $$
+begin
+  return query select strata.in_shard_rows(s.shard_id, s.stamp, in_shards_rows.function, in_shards_rows.arguments) from strata.shards s;
+end
+$$;
+
+comment on function strata.in_shards_rows(text, text[]) is
+  'in_shards() for a function that returns rows and writes nothing.';
+--! EndIncluded functions/in_shards_rows.sql
+--! Included functions/prepare_nodes.sql
+create or replace function strata.prepare_nodes() returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  failed  text;
+  routine regprocedure;
+begin
+  -- Roles are of a node and not of a database: another warehouse of the cluster may have made them.
+  select string_agg(r.result, '; ') into failed from run_command_on_workers($node$
+    do 'declare r text; begin
+      foreach r in array array[''strata_reader'', ''strata_loader'', ''strata_maintainer''] loop
+        if not exists (select from pg_roles where rolname = r) then
+          begin
+            execute format(''create role %I nologin'', r);
+          exception when duplicate_object or unique_violation then null;
+          end;
+        end if;
+      end loop;
+    end'
+  $node$) r where not r.success;
+  if failed is not null then
+    raise exception 'the roles of the warehouse cannot be made on the workers: %', failed;
+  end if;
+  create schema if not exists strata_shards;
+  comment on schema strata_shards is 'Functions that work inside one shard, made on the workers; see strata.make_shard_functions()';
+  for routine in
+    select p.oid from pg_proc p
+     where p.pronamespace = 'strata'::regnamespace
+       and p.proname = any (strata.shard_functions() || array['shard_functions', 'make_shard_functions', 'in_shard', 'in_shard_rows', 'parts_of', 'partition_bounds',
+                                                             'sample_predicate', 'period_start', 'week_start', 'account', 'account_text'])
+  loop
+    perform create_distributed_function(routine);
+  end loop;
+end
+$$;
+
+comment on function strata.prepare_nodes() is
+  'Gives every node of the cluster the roles of the warehouse and the functions that queries and folds call there; nodes that are added later get the functions from Citus.';
+--! EndIncluded functions/prepare_nodes.sql
+--! Included functions/flatten_for_shards.sql
+create or replace function strata.flatten_for_shards() returns int
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+as $$
+declare
+  place   record;
+  leaf    regclass;
+  changed int := 0;
+begin
+  perform set_config('citus.enable_ddl_propagation', 'off', true);
+  for place in
+    select s.set_name, s.parent, w.partition, w.lower_bound, w.upper_bound, c.relname
+      from strata.partition_sets s cross join lateral strata.parts_of(s.parent) w join pg_class c on c.oid = w.partition
+     where s.set_name in ('balance_changes', 'account_balances', 'snapshot_rows') and c.relkind = 'p'
+  loop
+    execute format('alter table %s detach partition %s', place.parent, place.partition);
+    execute format('alter table %s rename to %I', place.partition, place.relname || '_was');
+    execute format('create table strata.%I (like %s including all)', place.relname, place.partition);
+    execute format('insert into strata.%I select * from %s', place.relname, place.partition);
+    execute format('drop table %s', place.partition);
+    execute format('alter table %s attach partition strata.%I for values from (%L) to (%L)', place.parent, place.relname, place.lower_bound, place.upper_bound);
+    changed := changed + 1;
+  end loop;
+  -- The state keeps its parent, on which views and functions rest, with one partition for all accounts of a shard.
+  for place in select p.oid as parent, p.relname from pg_class p where p.oid in ('strata.account_balances_current'::regclass, 'strata.account_balances_opening'::regclass) loop
+    execute format('create temp table moved_state on commit drop as select * from %s', place.parent::regclass);
+    for leaf in select i.inhrelid from pg_inherits i where i.inhparent = place.parent loop
+      execute format('drop table %s', leaf);
+    end loop;
+    execute format('create table strata.%I partition of %s for values with (modulus 1, remainder 0)%s', place.relname || '_whole', place.parent::regclass,
+                   case place.relname when 'account_balances_current' then ' with (fillfactor = 70)' end);
+    execute format('insert into %s select * from moved_state', place.parent::regclass);
+    drop table moved_state;
+  end loop;
+  alter table strata.held_deltas drop constraint if exists held_deltas_retention_id_fkey;
+  perform set_config('citus.enable_ddl_propagation', 'on', true);
+  return changed;
+end
+$$;
+
+comment on function strata.flatten_for_shards() is
+  'The part of distribute() that takes the hash partitions out, because Citus distributes tables of one level of partitions, and shards take their place. Returns the weeks that were made anew.';
+--! EndIncluded functions/flatten_for_shards.sql
+--! Included functions/open_shard_stages.sql
+create or replace function strata.open_shard_stages() returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  stage text;
+  kind  record;
+begin
+  perform strata.open_deltas();
+  perform strata.open_snapshots();
+  -- The same tables as a session has for itself, for all: used under the lock of the fold, and empty at each commit.
+  foreach stage in array array['balance_deltas', 'late_deltas', 'late_periods', 'snapshot_touched', 'snapshot_keys', 'snapshot_periods'] loop
+    execute format('create unlogged table strata.%1$I (like pg_temp.%1$I including all)', stage);
+    perform create_distributed_table(format('strata.%I', stage)::regclass, 'account_address', colocate_with => 'strata.balance_changes');
+    execute format('comment on table strata.%I is %L', stage, 'Stage of the fold inside the shards: see strata.open_deltas() and strata.open_snapshots()');
+    execute format('grant select, insert, update, delete, truncate on strata.%I to strata_loader, strata_maintainer', stage);
+  end loop;
+end
+$$;
+
+comment on function strata.open_shard_stages() is
+  'The part of distribute() that makes the staging tables of the fold as co-located tables: 2PC forbids temporary ones on the workers.';
+--! EndIncluded functions/open_shard_stages.sql
+--! Included functions/list_shards.sql
+create or replace function strata.list_shards() returns int
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  listed int;
+begin
+  create table strata.shards (
+    account_address bytea primary key,
+    shard_id        bigint not null,
+    stamp           text not null default '',
+    calls           bigint not null default 0
+  ) with (fillfactor = 50);
+  comment on table strata.shards is 'One row in each shard, which says which one it is: what is called for every row is called in every shard';
+  comment on column strata.shards.account_address is 'Bytes that fall into this shard';
+  comment on column strata.shards.stamp is 'Version of the functions that work in it: see strata.shard_stamp()';
+  comment on column strata.shards.calls is 'Calls that may have written; raising it makes Citus commit the shard in two phases';
+  perform create_distributed_table('strata.shards', 'account_address', colocate_with => 'strata.balance_changes');
+  grant select, update on strata.shards to strata_loader, strata_maintainer;
+  grant select on strata.shards to strata_reader;
+  grant usage on schema strata_shards to strata_reader, strata_loader, strata_maintainer;
+
+  -- Bytes are drawn until every shard has some: for 1024 shards that takes some ten thousand.
+  for drawn in 0 .. 200 loop
+    insert into strata.shards (account_address, shard_id)
+    select distinct on (k.shard_id) k.account_address, k.shard_id
+      from (select int4send(i) as account_address, get_shard_id_for_distribution_column('strata.shards', int4send(i)) as shard_id
+              from generate_series(drawn * 1000, drawn * 1000 + 999) i) k
+     where k.shard_id not in (select s.shard_id from strata.shards s)
+     order by k.shard_id, k.account_address;
+    select count(*) into listed from strata.shards;
+    exit when listed = (select count(*) from pg_dist_shard d where d.logicalrelid = 'strata.shards'::regclass);
+  end loop;
+  return listed;
+end
+$$;
+
+comment on function strata.list_shards() is
+  'The part of distribute() that makes the table of shards.';
+--! EndIncluded functions/list_shards.sql
+--! Included functions/distribute.sql
+create or replace function strata.distribute(shard_count int default 32) returns text
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set client_min_messages = warning
+as $$
+declare
+  present text := strata.shard_stamp();
+  name    text;
+  found   int;
+begin
+  if not exists (select from pg_extension e where e.extname = 'citus') then
+    raise exception 'this database has no extension citus'
+      using errcode = 'object_not_in_prerequisite_state', hint = 'create extension citus on every node, name the nodes with citus_add_node(), then migrate again.';
+  end if;
+  perform pg_advisory_xact_lock(strata.advisory_key('distribute'));
+  perform set_config('citus.enable_ddl_propagation', 'on', true);
+  -- One connection to each node: what one statement makes the next one finds.
+  perform set_config('citus.multi_shard_modify_mode', 'sequential', true);
+  perform strata.prepare_nodes();
+  if strata.topology() = 'single' then
+    perform strata.flatten_for_shards();
+    foreach name in array array['assets', 'prices', 'burn_accounts', 'balance_status'] loop
+      perform create_reference_table(format('strata.%I', name)::regclass);
+    end loop;
+    perform create_distributed_table('strata.balance_changes', 'account_address', colocate_with => 'none', shard_count => distribute.shard_count);
+    foreach name in array array['account_balances', 'account_balances_current', 'account_balances_opening', 'snapshot_rows', 'held_openings', 'held_deltas'] loop
+      perform create_distributed_table(format('strata.%I', name)::regclass, 'account_address', colocate_with => 'strata.balance_changes');
+    end loop;
+    perform strata.open_shard_stages();
+    perform strata.list_shards();
+  end if;
+  if (select count(*) from strata.shards s where s.stamp <> present) > 0 then
+    update strata.shards set stamp = present;
+  end if;
+  perform sum(strata.make_shard_functions(s.shard_id, s.stamp)) from strata.shards s;
+  select count(*) into found from strata.shards;
+  return format('citus, %s shards', found);
+end
+$$;
+
+comment on function strata.distribute(int) is
+  'Puts the warehouse on the cluster that this database coordinates: weeks by range, sharded by account_address; assets, prices and labels on every node; ledgers and journals here. Once; later calls bring the functions in the shards up to date. `pgstrata migrate` calls it. Rows that are there go along: writers wait meanwhile.';
+--! EndIncluded functions/distribute.sql
+--! Included analytics/partitions_touched.sql
+create or replace function strata.partitions_touched()
+returns table (relation text, week timestamptz, kind text, touched int, partitions int)
+language sql stable
+set search_path = pg_catalog, strata, pg_temp
+-- As text: what depends on a distributed table must not depend on one that is not.
+as $$
+  -- Not by pg_partition_tree(): that takes the very locks we look for.
+  with roots as (
+    select p.oid as parent, p.relname::text as relation, w.partition, w.lower_bound
+      from pg_class p
+      join strata.partition_sets s on s.parent = p.oid
+     cross join lateral strata.set_partitions(s.set_name) w
+     where p.oid in ('strata.balance_changes'::regclass, 'strata.account_balances'::regclass, 'strata.snapshot_rows'::regclass)
+    union all
+    select p.oid, p.relname::text, p.oid, null
+      from pg_class p where p.oid in ('strata.account_balances_current'::regclass, 'strata.account_balances_opening'::regclass)
+  ), leaves as (
+    select r.relation, r.lower_bound, coalesce(i.inhrelid, r.partition::oid) as leaf,
+           case when i.inhrelid is null or c.relname like '%\_consolidated' then 'consolidated' else 'hashed' end as kind
+      from roots r
+      left join pg_inherits i on i.inhparent = r.partition
+      left join pg_class c on c.oid = i.inhrelid
+  )
+  select l.relation, l.lower_bound, min(l.kind),
+         count(*) filter (where exists (
+           select from pg_locks k
+            where k.pid = pg_backend_pid() and k.locktype = 'relation' and k.relation = l.leaf
+              and k.database = (select d.oid from pg_database d where d.datname = current_database())))::int,
+         count(*)::int
+    from leaves l
+   group by l.relation, l.lower_bound
+   order by l.relation, l.lower_bound
+$$;
+
+comment on function strata.partitions_touched() is
+  'What the running transaction has opened of balances, changes, snapshots (a row for each week), of state and of openings: how many of how many leaves. Read from the locks it holds, so it tells of every statement inside every function; what pruning left out was never locked.';
+--! EndIncluded analytics/partitions_touched.sql
+--! Included functions/grant_roles.sql
+create or replace function strata.grant_roles() returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  r name;
+begin
+  foreach r in array array['strata_reader', 'strata_loader', 'strata_maintainer'] loop
+    if not exists (select from pg_roles where rolname = r) then
+      begin
+        execute format('create role %I nologin', r);
+      exception
+        when insufficient_privilege then
+          raise notice 'role % is missing and % may not create it', r, current_user;
+        when duplicate_object or unique_violation then
+          null;  -- another database of the cluster was migrated at the same moment
+      end;
+    end if;
+  end loop;
+  if (select count(*) from pg_roles where rolname in ('strata_reader', 'strata_loader', 'strata_maintainer')) < 3 then
+    return;
+  end if;
+  revoke all on all routines in schema strata from public;
+  grant usage on schema strata to strata_reader, strata_loader, strata_maintainer;
+  grant select on all tables in schema strata to strata_reader, strata_loader, strata_maintainer;
+  grant execute on all routines in schema strata to strata_loader, strata_maintainer;
+  grant execute on function strata.account(text), strata.account_text(bytea), strata.asset_id(text, text, text, numeric),
+    strata.week_start(timestamptz), strata.week_name(text, timestamptz), strata.partition_bounds(regclass), strata.set_partitions(text),
+    strata.period_start(text, timestamptz), strata.balance_at(bytea, bigint, timestamptz), strata.sample_predicate(text, int),
+    strata.recompute_floor(), strata.recompute_balances(bytea, bigint, timestamptz, int, text), strata.verify_rows(int, timestamptz, text),
+    strata.verify_state(int), strata.verify_sums(), strata.verify_snapshots(int), strata.verify_ledger(),
+    strata.topology(), strata.is_distributed(oid), strata.parts_of(regclass), strata.folded_predicate(text),
+    strata.in_shard_rows(bigint, text, text, text[]), strata.in_shards_rows(text, text[]),
+    strata.week_key(timestamptz), strata.week_info(text), strata.partition_type(text), strata.require_set(text),
+    strata.partition_info(text), strata.partition_distribution(text), strata.find_missing_weeks(text),
+    strata.explain_query(text, timestamptz, timestamptz, text), strata.consolidation_obstacles(text, regclass),
+    strata.consolidation_status(text), strata.consolidation_report(text),
+    strata.get_account_balance_partition_info(), strata.check_partition_distribution(), strata.find_missing_partitions(),
+    strata.explain_account_balance_query(timestamptz, timestamptz, text), strata.get_partition_consolidation_status(),
+    strata.weekly_consolidation_report(),
+    strata.account_keys(bytea, bigint), strata.active_accounts(timestamptz, timestamptz, text, bigint),
+    strata.activity_points(timestamptz, timestamptz, text, jsonb, numeric[]), strata.asset_flows(timestamptz, timestamptz, text, bigint),
+    strata.balance_change(timestamptz, bigint, bytea), strata.balance_movements(timestamptz, timestamptz, text, bigint, bytea),
+    strata.balance_rows(timestamptz, timestamptz, text, bigint),
+    strata.balance_series(bytea, bigint, timestamptz, timestamptz, text), strata.balance_steps(timestamptz, timestamptz, text, bigint, bytea),
+    strata.balances_at(timestamptz, bigint, bytea), strata.balances_before(timestamptz, bigint),
+    strata.cohorts(bigint, timestamptz, timestamptz, text), strata.concentration(bigint, timestamptz, int),
+    strata.holders_at(bigint, timestamptz), strata.holders_over_time(bigint, timestamptz, timestamptz, text),
+    strata.label_flows(text, text, bigint, timestamptz, timestamptz, text), strata.last_balance(bytea, bigint, timestamptz),
+    strata.multiplier_of(jsonb, numeric), strata.partitions_touched(), strata.period_expression(text, text),
+    strata.periods(text, timestamptz, timestamptz, bigint), strata.portfolio_at(bytea, timestamptz, interval), strata.ratio(numeric, numeric, int),
+    strata.require_asset(bigint), strata.require_retained(text, timestamptz), strata.scale_of(bigint),
+    strata.size_bands(bigint, timestamptz, numeric[]), strata.span_of(text, timestamptz, timestamptz, bigint), strata.state_is_stale(),
+    strata.supply(bigint, timestamptz, timestamptz, text), strata.time_weighted_balances(bigint, timestamptz, timestamptz, bytea),
+    strata.top_holders(bigint, timestamptz, int), strata.valued_steps(timestamptz, timestamptz, text)
+    to strata_reader;
+  grant insert, update, delete on strata.streams, strata.sources, strata.stream_batches, strata.stream_health, strata.quarantine, strata.assets,
+    strata.balance_changes, strata.account_balances, strata.account_balances_current, strata.snapshot_rows,
+    strata.fold_progress, strata.balance_status, strata.account_balances_opening, strata.held_openings, strata.held_deltas,
+    strata.prices, strata.burn_accounts
+    to strata_loader;
+  grant usage on all sequences in schema strata to strata_loader, strata_maintainer;
+  grant usage, create on schema strata, strata_held to strata_maintainer;
+  grant insert, update, delete on strata.partition_sets, strata.account_balances_opening, strata.maintenance_runs,
+    strata.consolidations, strata.held_partitions, strata.retentions, strata.held_openings, strata.held_deltas, strata.labels,
+    strata.label_views, strata.adoptions, strata.prices, strata.burn_accounts
+    to strata_maintainer;
+end
+$$;
+
+comment on function strata.grant_roles() is
+  'Creates the group roles strata_reader, strata_loader and strata_maintainer where the caller may, and grants each the least it needs. Safe to run again.';
+--! EndIncluded functions/grant_roles.sql
+select strata.grant_roles();
