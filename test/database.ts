@@ -49,7 +49,32 @@ const cloneTemplate = async (): Promise<string> => {
   return name;
 };
 
-const drop = (name: string): Promise<void> => dropDatabase(inject('ownerUrl'), name);
+/** Where databases of tests come from. */
+export interface DatabaseSource {
+  readonly ownerUrl: string;
+  readonly adminUrl: string;
+  /** Makes a migrated database and says its name. */
+  create(): Promise<string>;
+  drop(name: string): Promise<void>;
+}
+
+const server: DatabaseSource = {
+  get ownerUrl() {
+    return inject('ownerUrl');
+  },
+  get adminUrl() {
+    return inject('adminUrl');
+  },
+  create: cloneTemplate,
+  drop: (name) => dropDatabase(inject('ownerUrl'), name),
+};
+
+let source = server;
+
+/** Makes {@link useDatabase} take databases from elsewhere, in this file's process: how a test file runs on a cluster, too. */
+export const useSource = (other: DatabaseSource): void => {
+  source = other;
+};
 
 /**
  * Gives the file (or describe block) that calls it a database of its own.
@@ -62,6 +87,7 @@ const drop = (name: string): Promise<void> => dropDatabase(inject('ownerUrl'), n
  * });
  */
 export const useDatabase = (): TestDatabase => {
+  const { ownerUrl, adminUrl, create, drop } = source;
   const names: string[] = [];
   let pool: Pool | undefined;
   const ready = (): { readonly name: string; readonly pool: Pool } => {
@@ -72,31 +98,31 @@ export const useDatabase = (): TestDatabase => {
   };
 
   beforeAll(async () => {
-    names.push(await cloneTemplate());
-    pool = createPool(databaseUrl(inject('ownerUrl'), names[0] ?? ''), { applicationName: 'pgstrata test' });
+    names.push(await create());
+    pool = createPool(databaseUrl(ownerUrl, names[0] ?? ''), { applicationName: 'pgstrata test' });
   });
   afterAll(async () => {
     await pool?.end();
-    await Promise.all(names.map(drop));
+    await Promise.all(names.map((name) => drop(name)));
   });
 
   return {
     get url() {
-      return databaseUrl(inject('ownerUrl'), ready().name);
+      return databaseUrl(ownerUrl, ready().name);
     },
     get adminUrl() {
-      return databaseUrl(inject('adminUrl'), ready().name);
+      return databaseUrl(adminUrl, ready().name);
     },
     get pool() {
       return ready().pool;
     },
     createDatabase: async () => {
-      const name = await cloneTemplate();
+      const name = await create();
       names.push(name);
       return {
         name,
-        url: databaseUrl(inject('ownerUrl'), name),
-        adminUrl: databaseUrl(inject('adminUrl'), name),
+        url: databaseUrl(ownerUrl, name),
+        adminUrl: databaseUrl(adminUrl, name),
       };
     },
   };

@@ -1,5 +1,5 @@
 --! Previous: sha1:2a8fe3f612a2c086c8f303e6a32b6ad10fbe2ee3
---! Hash: sha1:3be33f10ebafe80f474477bbdd2d18a9ac4a81a2
+--! Hash: sha1:cd89515a3d1e2e6afcf0f3b39232b0b58967a192
 --! Message: scale
 
 -- Functions that work inside the shards of a cluster get what they need as arguments.
@@ -451,7 +451,7 @@ declare
 begin
   if strata.topology() = 'citus' then
     keys := strata.in_shards('rebuild_state');
-    update strata.balance_status set stale = false, reason = null, changed_at = clock_timestamp();
+    update strata.balance_status set stale = false, reason = null, changed_at = statement_timestamp();
     return keys;
   end if;
   delete from strata.account_balances_current;
@@ -466,7 +466,7 @@ begin
    order by account_address, asset_id, retained desc, "timestamp" desc;
   get diagnostics keys = row_count;
   if strata.topology() = 'single' then
-    update strata.balance_status set stale = false, reason = null, changed_at = clock_timestamp();
+    update strata.balance_status set stale = false, reason = null, changed_at = statement_timestamp();
   end if;
   return keys;
 end
@@ -573,7 +573,7 @@ begin
   if strata.topology() = 'citus' then
     rebuilt := strata.in_shards('rebuild_balances', account::text, asset::text, since::text, strata.folded_predicate('c'));
     if account is null and asset is null then
-      update strata.balance_status set stale = false, reason = null, changed_at = clock_timestamp();
+      update strata.balance_status set stale = false, reason = null, changed_at = statement_timestamp();
     end if;
     return rebuilt + strata.rebuild_observed(account, asset, from_time);
   end if;
@@ -836,6 +836,9 @@ begin
   perform strata.share_gates('account_balances');
   -- On a cluster all shards fold at once: whichever partition is asked for, the next blocks of all are folded.
   part := case when strata.topology() = 'single' then hash_partition end;
+  if part is null then
+    perform set_config('citus.multi_shard_modify_mode', 'parallel', true);  -- much work, and nothing but a fold in this transaction
+  end if;
   perform strata.lock_fold(part);
   select n.* into next from strata.next_fold(source_id, hash_partition, rows_max, across_gaps) n;
   if next.to_block is null then
@@ -1137,12 +1140,12 @@ begin
   update strata.partition_sets p set retained_from = greatest(r.retained_before, lost) where p.set_name = s.set_name;
   case r.set_name
     when 'account_balances' then
-      update strata.balance_status set opened_before = r.floor_before, changed_at = clock_timestamp();
+      update strata.balance_status set opened_before = r.floor_before, changed_at = statement_timestamp();
       perform strata.put_back_openings(r.retention_id, r.cutoff, r.floor_before, strata.undoable_retention());
     when 'balance_changes' then
-      update strata.balance_status set changes_from = greatest(r.floor_before, lost), changed_at = clock_timestamp();
+      update strata.balance_status set changes_from = greatest(r.floor_before, lost), changed_at = statement_timestamp();
     when 'snapshot_rows' then
-      update strata.balance_status set observations_from = greatest(r.floor_before, lost), changed_at = clock_timestamp();
+      update strata.balance_status set observations_from = greatest(r.floor_before, lost), changed_at = statement_timestamp();
     else null;
   end case;
   return back;
@@ -1256,6 +1259,81 @@ end;
 comment on function strata.week_info(text) is
   'Every partition of a managed set with its real bounds, kind, sizes in bytes and freshness. kind: hash or list (a week with leaves), sharded (its hash partitions are the shards of a cluster), consolidated (one table, or a week whose only leaf is that; see flatten_weeks), odd (not one whole week), default, foreign. row_estimate is null until the leaves were analyzed; pages and visible_pages are those of the last VACUUM or ANALYZE.';
 --! EndIncluded functions/week_info.sql
+--! Included functions/mark_state_stale.sql
+create or replace function strata.mark_state_stale(reason text default 'marked by hand') returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+begin
+  update strata.balance_status set stale = true, reason = mark_state_stale.reason, changed_at = statement_timestamp();
+end
+$$;
+
+comment on function strata.mark_state_stale(text) is
+  'Says that account_balances_current is not to be trusted: the next fold rebuilds it from history first.';
+--! EndIncluded functions/mark_state_stale.sql
+--! Included functions/note_changes_dropped.sql
+create or replace function strata.note_changes_dropped(cutoff timestamptz) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+begin
+  update strata.balance_status set changes_from = greatest(changes_from, cutoff), changed_at = statement_timestamp();
+end
+$$;
+
+comment on function strata.note_changes_dropped(timestamptz) is
+  'Says that balance changes before the cutoff are gone: verify and rebuild start there, from the balances that were stored by then.';
+--! EndIncluded functions/note_changes_dropped.sql
+--! Included functions/note_snapshots_dropped.sql
+create or replace function strata.note_snapshots_dropped(cutoff timestamptz) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+begin
+  update strata.balance_status set observations_from = greatest(observations_from, cutoff), changed_at = statement_timestamp();
+end
+$$;
+
+comment on function strata.note_snapshots_dropped(timestamptz) is
+  'Says that rows of snapshot_rows before the cutoff are gone: the balances they made stay as they are, and later arrivals of that time are quarantined.';
+--! EndIncluded functions/note_snapshots_dropped.sql
+--! Included analytics/scale_of.sql
+create or replace function strata.scale_of(asset bigint) returns numeric
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+as $$
+begin
+  -- By its text: power() loses digits of small powers before PostgreSQL 16.
+  return ('1e-' || coalesce((select a.decimals from strata.assets a where a.asset_id = asset), 0)::text)::numeric;
+end
+$$;
+
+comment on function strata.scale_of(bigint) is
+  'What a balance of the asset is multiplied with to be an amount in whole units: 10 to the power of its decimals, inverted; 1 while they are unknown.';
+--! EndIncluded analytics/scale_of.sql
+--! Included functions/share_gates.sql
+create or replace function strata.share_gates(variadic sets text[]) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  one text;
+begin
+  if strata.topology() = 'citus' then
+    -- One connection to each node for all of the transaction: fewer commits to prepare, and a new week, a new asset and rows fit in together.
+    perform set_config('citus.multi_shard_modify_mode', 'sequential', true);
+  end if;
+  -- In one order, whatever order the caller names them in: two loaders and two swaps could wait for each other in a ring otherwise.
+  foreach one in array (select array_agg(s order by s) from unnest(sets) s) loop
+    perform pg_advisory_xact_lock_shared(strata.advisory_key('gate ' || one));
+  end loop;
+end
+$$;
+
+comment on function strata.share_gates(text[]) is
+  'Says that this transaction is going to write to these sets. Call it before the first write: a swap of partitions waits for those who are in, and those who come wait for the swap, instead of being met with locks held.';
+--! EndIncluded functions/share_gates.sql
 --! Included functions/shard_functions.sql
 create or replace function strata.shard_functions() returns text[]
 language sql immutable parallel safe
@@ -1325,6 +1403,8 @@ comment on function strata.make_shard_functions(bigint, text) is
 create or replace function strata.in_shard(shard bigint, stamp text, function text, arguments text[]) returns bigint
 language plpgsql
 set search_path = pg_catalog, strata, pg_temp
+-- Costs that say "never" would have every statement compiled; a coordinator's sessions have it off, a worker's have not.
+set jit = off
 as $$
 declare
   result bigint;
@@ -1363,6 +1443,8 @@ comment on function strata.in_shards(text, text[]) is
 create or replace function strata.in_shard_rows(shard bigint, stamp text, function text, arguments text[]) returns setof jsonb
 language plpgsql stable
 set search_path = pg_catalog, strata, pg_temp
+-- Costs that say "never" would have every statement compiled; a coordinator's sessions have it off, a worker's have not.
+set jit = off
 as $$
 begin
   return query execute format('select to_jsonb(r) from strata_shards.%I(%s) r', format('%s_%s_%s', function, shard, stamp),

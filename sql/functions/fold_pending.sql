@@ -12,6 +12,9 @@ begin
   perform strata.share_gates('account_balances');
   -- On a cluster all shards fold at once: whichever partition is asked for, the next blocks of all are folded.
   part := case when strata.topology() = 'single' then hash_partition end;
+  if part is null then
+    perform set_config('citus.multi_shard_modify_mode', 'parallel', true);  -- much work, and nothing but a fold in this transaction
+  end if;
   perform strata.lock_fold(part);
   select n.* into next from strata.next_fold(source_id, hash_partition, rows_max, across_gaps) n;
   if next.to_block is null then

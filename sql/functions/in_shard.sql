@@ -1,6 +1,8 @@
 create or replace function strata.in_shard(shard bigint, stamp text, function text, arguments text[]) returns bigint
 language plpgsql
 set search_path = pg_catalog, strata, pg_temp
+-- Costs that say "never" would have every statement compiled; a coordinator's sessions have it off, a worker's have not.
+set jit = off
 as $$
 declare
   result bigint;

@@ -21,7 +21,7 @@ begin
   if strata.topology() = 'citus' then
     rebuilt := strata.in_shards('rebuild_balances', account::text, asset::text, since::text, strata.folded_predicate('c'));
     if account is null and asset is null then
-      update strata.balance_status set stale = false, reason = null, changed_at = clock_timestamp();
+      update strata.balance_status set stale = false, reason = null, changed_at = statement_timestamp();
     end if;
     return rebuilt + strata.rebuild_observed(account, asset, from_time);
   end if;

@@ -7,7 +7,7 @@ declare
 begin
   if strata.topology() = 'citus' then
     keys := strata.in_shards('rebuild_state');
-    update strata.balance_status set stale = false, reason = null, changed_at = clock_timestamp();
+    update strata.balance_status set stale = false, reason = null, changed_at = statement_timestamp();
     return keys;
   end if;
   delete from strata.account_balances_current;
@@ -22,7 +22,7 @@ begin
    order by account_address, asset_id, retained desc, "timestamp" desc;
   get diagnostics keys = row_count;
   if strata.topology() = 'single' then
-    update strata.balance_status set stale = false, reason = null, changed_at = clock_timestamp();
+    update strata.balance_status set stale = false, reason = null, changed_at = statement_timestamp();
   end if;
   return keys;
 end

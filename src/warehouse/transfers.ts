@@ -78,10 +78,10 @@ export const createTransfers = (pool: Pool, stream: string, config: TransfersCon
       opened = { weeks, balanceWeeks, reading, leafOf: createLeafOf(weeks.modulus) };
     },
     createBuffer: () => createTransferBuffer(get()),
-    reserve: async (buffer) => {
+    reserve: async (buffer, open) => {
       const { weeks } = buffer as TransferBuffer;
-      await get().weeks.ensure(weeks);
-      await get().balanceWeeks.ensure(weeks);
+      await get().weeks.ensure(weeks, open);
+      await get().balanceWeeks.ensure(weeks, open);
     },
     write: (client, buffer) => writeTransfers(client, buffer as TransferBuffer, config),
     settle: async (client, entries) => {

@@ -251,7 +251,8 @@ export const createPlayer = (
 /** How the state is lost; each is healed by the next fold. */
 export const LOSSES: Readonly<Record<StateLoss, string>> = {
   truncated: 'truncate strata.account_balances_current',
-  'leaf truncated': 'truncate strata.account_balances_current_hash_2',
+  // The last one: on a cluster, where the shards are the leaves, it is all there is.
+  'leaf truncated': `do $$ begin execute (select 'truncate ' || max(i.inhrelid::regclass::text) from pg_inherits i where i.inhparent = 'strata.account_balances_current'::regclass); end $$`,
   deleted: 'delete from strata.account_balances_current',
   'marked stale': `select strata.mark_state_stale(); update strata.account_balances_current set balance = balance + 1`,
 };
