@@ -1,5 +1,5 @@
 --! Previous: sha1:2a8fe3f612a2c086c8f303e6a32b6ad10fbe2ee3
---! Hash: sha1:cd89515a3d1e2e6afcf0f3b39232b0b58967a192
+--! Hash: sha1:9d53a453ff12d5fe8b0a0807850e52dd781fc66a
 --! Message: scale
 
 -- Functions that work inside the shards of a cluster get what they need as arguments.
@@ -513,6 +513,9 @@ declare
   -- strata.period_start() is written out: called per row it would cost more than all the rest.
   keyed text := concat(' and %1$s.account_address = ' || quote_literal(account), ' and %1$s.asset_id = ' || asset, ' and %2$s');
 begin
+  if folded is null then
+    folded := strata.folded_predicate('c');
+  end if;
   return query execute format($recompute$
     with base as (
       select distinct on (k.account_address, k.asset_id) k.account_address, k.asset_id, k.balance
@@ -542,7 +545,7 @@ begin
     format(keyed, 'b', strata.sample_predicate('b', one_in)),
     format(keyed, 'o', strata.sample_predicate('o', one_in)),
     format(keyed, 'c', strata.sample_predicate('c', one_in)),
-    (select s.opened_before from strata.balance_status s), coalesce(folded, strata.folded_predicate('c')));
+    (select s.opened_before from strata.balance_status s), folded);
 end
 $$;
 
@@ -603,7 +606,10 @@ begin
        order by account_address, asset_id, retained desc, "timestamp" desc
     $state$, keyed);
   end if;
-  return rebuilt + case when strata.topology() = 'single' then strata.rebuild_observed(account, asset, from_time) else 0 end;
+  if strata.topology() = 'single' then
+    rebuilt := rebuilt + strata.rebuild_observed(account, asset, from_time);
+  end if;
+  return rebuilt;
 end
 $$;
 
@@ -620,7 +626,9 @@ set datestyle = 'ISO'
 set work_mem = '256MB'
 as $$
 begin
-  since := coalesce(since, strata.recompute_floor());
+  if since is null then
+    since := strata.recompute_floor();
+  end if;
   if strata.topology() = 'citus' then
     return query select r.*
         from strata.in_shards_rows('verify_rows', one_in::text, since::text, strata.folded_predicate('c')) j,
@@ -803,7 +811,8 @@ begin
        and %7$s
      group by 1, 2, 3
   $stage$, source_id, from_block, to_block, grain, earliest, latest,
-    coalesce(format('satisfies_hash_partition(''strata.account_balances_current''::regclass, 4, %s, account_address)', hash_partition), 'true'), stage);
+    case when hash_partition is null then 'true'
+         else format('satisfies_hash_partition(''strata.account_balances_current''::regclass, 4, %s, account_address)', hash_partition) end, stage);
 
   -- A balance of nothing that has a name is shown by no view and checked by no sum.
   execute format($unknown$

@@ -51,7 +51,10 @@ begin
        order by account_address, asset_id, retained desc, "timestamp" desc
     $state$, keyed);
   end if;
-  return rebuilt + case when strata.topology() = 'single' then strata.rebuild_observed(account, asset, from_time) else 0 end;
+  if strata.topology() = 'single' then
+    rebuilt := rebuilt + strata.rebuild_observed(account, asset, from_time);
+  end if;
+  return rebuilt;
 end
 $$;
 

@@ -10,6 +10,9 @@ declare
   -- strata.period_start() is written out: called per row it would cost more than all the rest.
   keyed text := concat(' and %1$s.account_address = ' || quote_literal(account), ' and %1$s.asset_id = ' || asset, ' and %2$s');
 begin
+  if folded is null then
+    folded := strata.folded_predicate('c');
+  end if;
   return query execute format($recompute$
     with base as (
       select distinct on (k.account_address, k.asset_id) k.account_address, k.asset_id, k.balance
@@ -39,7 +42,7 @@ begin
     format(keyed, 'b', strata.sample_predicate('b', one_in)),
     format(keyed, 'o', strata.sample_predicate('o', one_in)),
     format(keyed, 'c', strata.sample_predicate('c', one_in)),
-    (select s.opened_before from strata.balance_status s), coalesce(folded, strata.folded_predicate('c')));
+    (select s.opened_before from strata.balance_status s), folded);
 end
 $$;
 

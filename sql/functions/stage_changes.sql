@@ -38,7 +38,8 @@ begin
        and %7$s
      group by 1, 2, 3
   $stage$, source_id, from_block, to_block, grain, earliest, latest,
-    coalesce(format('satisfies_hash_partition(''strata.account_balances_current''::regclass, 4, %s, account_address)', hash_partition), 'true'), stage);
+    case when hash_partition is null then 'true'
+         else format('satisfies_hash_partition(''strata.account_balances_current''::regclass, 4, %s, account_address)', hash_partition) end, stage);
 
   -- A balance of nothing that has a name is shown by no view and checked by no sum.
   execute format($unknown$

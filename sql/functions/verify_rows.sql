@@ -7,7 +7,9 @@ set datestyle = 'ISO'
 set work_mem = '256MB'
 as $$
 begin
-  since := coalesce(since, strata.recompute_floor());
+  if since is null then
+    since := strata.recompute_floor();
+  end if;
   if strata.topology() = 'citus' then
     return query select r.*
         from strata.in_shards_rows('verify_rows', one_in::text, since::text, strata.folded_predicate('c')) j,
