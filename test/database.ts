@@ -19,6 +19,8 @@ export interface TestDatabase {
   readonly url: string;
   /** The same as a superuser, for what only one may look at; the owner's where the server has given us none. */
   readonly adminUrl: string;
+  /** What it lies on. */
+  readonly topology: 'single' | 'citus';
   /** A pool on `url`, ended at the end of the file. */
   readonly pool: Pool;
   /** Another fresh clone, dropped with the first. */
@@ -51,6 +53,7 @@ const cloneTemplate = async (): Promise<string> => {
 
 /** Where databases of tests come from. */
 export interface DatabaseSource {
+  readonly topology: 'single' | 'citus';
   readonly ownerUrl: string;
   readonly adminUrl: string;
   /** Makes a migrated database and says its name. */
@@ -59,6 +62,7 @@ export interface DatabaseSource {
 }
 
 const server: DatabaseSource = {
+  topology: 'single',
   get ownerUrl() {
     return inject('ownerUrl');
   },
@@ -87,7 +91,7 @@ export const useSource = (other: DatabaseSource): void => {
  * });
  */
 export const useDatabase = (): TestDatabase => {
-  const { ownerUrl, adminUrl, create, drop } = source;
+  const { topology, ownerUrl, adminUrl, create, drop } = source;
   const names: string[] = [];
   let pool: Pool | undefined;
   const ready = (): { readonly name: string; readonly pool: Pool } => {
@@ -107,6 +111,7 @@ export const useDatabase = (): TestDatabase => {
   });
 
   return {
+    topology,
     get url() {
       return databaseUrl(ownerUrl, ready().name);
     },

@@ -1,5 +1,5 @@
 --! Previous: sha1:2a8fe3f612a2c086c8f303e6a32b6ad10fbe2ee3
---! Hash: sha1:9d53a453ff12d5fe8b0a0807850e52dd781fc66a
+--! Hash: sha1:1980dc07ded279f224f2df3b6021c64b4e3f405d
 --! Message: scale
 
 -- Functions that work inside the shards of a cluster get what they need as arguments.
@@ -1321,6 +1321,113 @@ $$;
 comment on function strata.scale_of(bigint) is
   'What a balance of the asset is multiplied with to be an amount in whole units: 10 to the power of its decimals, inverted; 1 while they are unknown.';
 --! EndIncluded analytics/scale_of.sql
+--! Included analytics/last_balance.sql
+create or replace function strata.last_balance(
+  account bytea, asset bigint, cut timestamptz, out balance numeric, out "timestamp" timestamptz
+)
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+-- A cluster's coordinator writes instants as its session does, and the workers read ISO.
+set datestyle = 'ISO'
+-- Planned for the values at hand: a plan for any account and any time would open every week.
+set plan_cache_mode = force_custom_plan
+as $$
+#variable_conflict use_column
+declare
+  opened timestamptz := (select s.opened_before from strata.balance_status s);
+  state  record;
+  upper  timestamptz := cut;
+  lower  timestamptz;
+begin
+  select c.balance, c."timestamp" into state
+    from strata.account_balances_current c where c.account_address = account and c.asset_id = asset;
+  if (state."timestamp" is null or state."timestamp" < cut) and not strata.state_is_stale() then
+    balance := state.balance;
+    "timestamp" := state."timestamp";
+    return;
+  end if;
+  -- The week of that time, then ever longer strides back: to plan for years of weeks costs more than to look into the few
+  -- that are needed.
+  if cut < opened then
+    opened := '-infinity';
+  end if;
+  for stride in 0..12 loop
+    lower := greatest(opened, case
+      when stride < 12 and isfinite(upper) then strata.week_start(upper - interval '1 microsecond') - interval '7 days' * (2 ^ stride - 1)
+      else '-infinity' end);
+    select b.balance, b."timestamp" into balance, "timestamp"
+      from strata.account_balances b
+     where b.account_address = account and b.asset_id = asset and b."timestamp" < upper and b."timestamp" >= lower
+     order by b."timestamp" desc limit 1;
+    if found then
+      return;
+    end if;
+    exit when lower <= opened;
+    upper := lower;
+  end loop;
+  select o.balance, o."timestamp" into balance, "timestamp"
+    from strata.account_balances_opening o where o.account_address = account and o.asset_id = asset and o."timestamp" < cut;
+end
+$$;
+
+comment on function strata.last_balance(bytea, bigint, timestamptz) is
+  'The last balance row of a key before an instant, or the opening that retention carried forward; nulls where there is none. From the state where that is early enough, else week by week backwards: the cost does not grow with the history.';
+--! EndIncluded analytics/last_balance.sql
+--! Included functions/balance_at.sql
+create or replace function strata.balance_at(account bytea, asset bigint, instant timestamptz) returns numeric
+language plpgsql stable strict
+set search_path = pg_catalog, strata, pg_temp
+-- A cluster's coordinator writes instants as its session does, and the workers read ISO.
+set datestyle = 'ISO'
+set plan_cache_mode = force_custom_plan
+as $$
+declare
+  of_asset record;
+  period   timestamptz;
+  dropped  timestamptz;
+  last     record;
+  floor    timestamptz;
+  latest   numeric;
+  within   numeric := 0;
+  changes  bigint := 0;
+begin
+  select a.grain, a.observed into of_asset from strata.assets a where a.asset_id = asset;
+  period := strata.period_start(of_asset.grain, instant);
+  select case when of_asset.observed then s.observations_from else s.changes_from end into dropped from strata.balance_status s;
+  select l.balance, l."timestamp" into last from strata.last_balance(account, asset, instant + interval '1 microsecond') l;
+  -- A late row may have made an old week anew, without the changes that were dropped with it.
+  if period is null or dropped > period then
+    return coalesce(last.balance, 0);  -- exact to the period, not to the instant
+  end if;
+  if of_asset.observed then
+    select r.balance into latest from strata.snapshot_rows r
+     where r.account_address = account and r.asset_id = asset and r.observed_at between period and instant
+     order by r.observed_at desc, r.block_num desc, r.ordinal desc, r.source_id desc limit 1;
+    if latest is not null then
+      return latest;
+    end if;
+  else
+    select coalesce(sum(c.delta), 0), count(*) into within, changes from strata.balance_changes c
+     where c.account_address = account and c.asset_id = asset and c.block_time between period and instant;
+  end if;
+  if last."timestamp" = period then
+    if changes = 0 then
+      -- Either the period's changes all came later, or the week that held them is gone; rarely asked, for it looks at every week.
+      select min(p.lower_bound) into floor
+        from strata.set_partitions(case when of_asset.observed then 'snapshot_rows' else 'balance_changes' end) p;
+      if floor is null or floor > period then
+        return last.balance;
+      end if;
+    end if;
+    select l.balance into last.balance from strata.last_balance(account, asset, period) l;
+  end if;
+  return coalesce(last.balance, 0) + within;
+end
+$$;
+
+comment on function strata.balance_at(bytea, bigint, timestamptz) is
+  'Balance of an account in an asset at an instant, its changes at that very instant included: the last period before, plus the changes since; of an observed balance the last snapshot. Where those changes or snapshots are no longer retained it is the balance at the end of the period.';
+--! EndIncluded functions/balance_at.sql
 --! Included functions/share_gates.sql
 create or replace function strata.share_gates(variadic sets text[]) returns void
 language plpgsql
@@ -1343,6 +1450,367 @@ $$;
 comment on function strata.share_gates(text[]) is
   'Says that this transaction is going to write to these sets. Call it before the first write: a swap of partitions waits for those who are in, and those who come wait for the swap, instead of being met with locks held.';
 --! EndIncluded functions/share_gates.sql
+--! Included functions/refuse_on_cluster.sql
+create or replace function strata.refuse_on_cluster(what text, instead text) returns void
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+as $$
+begin
+  if strata.topology() = 'citus' then
+    raise exception '% makes no sense on a cluster, where the shards are the hash partitions', what
+      using errcode = 'feature_not_supported', hint = instead || '.';
+  end if;
+end
+$$;
+
+comment on function strata.refuse_on_cluster(text, text) is
+  'An error for what only one server can do, with what to do instead.';
+--! EndIncluded functions/refuse_on_cluster.sql
+--! Included functions/fold_week.sql
+create or replace function strata.fold_week(week_start timestamptz) returns bigint
+language plpgsql security definer
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  folded bigint := 0;
+  parts  int[];
+  part   int;
+begin
+  perform strata.refuse_on_cluster('folding a week whole', 'fold_changes() and fold_pending() fold inside the shards: run pgstrata fold');
+  perform strata.share_gates('account_balances');
+  perform strata.lock_fold();
+  perform strata.ensure_weeks('account_balances', week_start, week_start);
+  select array_agg(l.remainder order by l.remainder) into parts
+    from strata.week_leaves('account_balances', strata.week_start(week_start)) l;
+  -- The week is locked from the first partition put in place: all are filled before.
+  foreach part in array parts loop
+    folded := folded + strata.fill_week_partition(week_start, part);
+  end loop;
+  foreach part in array parts loop
+    perform strata.place_week_partition(week_start, part);
+  end loop;
+  return folded;
+end
+$$;
+
+comment on function strata.fold_week(timestamptz) is
+  'Folds a whole week of changes, of all sources, into balances that do not reach that week yet; returns the balance rows written. The bulk form of fold_deltas(): weeks in order give the same tables. None of these changes may have been folded before. To use several cores call fold_week_partition() for each hash partition on a connection of its own.';
+--! EndIncluded functions/fold_week.sql
+--! Included functions/fold_week_partition.sql
+create or replace function strata.fold_week_partition(week_start timestamptz, remainder int) returns bigint
+language plpgsql security definer
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  folded bigint;
+begin
+  perform strata.refuse_on_cluster('folding a hash partition of a week', 'fold_changes() and fold_pending() fold inside the shards: run pgstrata fold');
+  perform strata.share_gates('account_balances');
+  folded := strata.fill_week_partition(week_start, remainder);
+  perform strata.place_week_partition(week_start, remainder);
+  return folded;
+end
+$$;
+
+comment on function strata.fold_week_partition(timestamptz, int) is
+  'fold_week() for one hash partition of the week, so that several connections can share the work; returns the balance rows written. The week must exist.';
+--! EndIncluded functions/fold_week_partition.sql
+--! Included functions/guard_detached.sql
+create or replace function strata.guard_detached(week regclass) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  part regclass;
+begin
+  if strata.is_distributed(week) then
+    return;  -- Citus has no triggers on its tables
+  end if;
+  for part in select t.relid from pg_partition_tree(week) t order by t.level loop
+    execute format('create or replace trigger strata_detached before insert or update or delete or truncate on %s for each statement execute function strata.refuse_detached()', part);
+  end loop;
+end
+$$;
+
+comment on function strata.guard_detached(regclass) is
+  'Refuses further writes to a week that is taken out, and to its partitions: see refuse_detached().';
+--! EndIncluded functions/guard_detached.sql
+--! Included functions/old_weeks.sql
+create or replace function strata.old_weeks(set_name text, months int)
+returns table (
+  partition regclass, week_key text, lower_bound timestamptz, upper_bound timestamptz, kind text, leaves int, row_estimate bigint,
+  total_bytes bigint, refusal text
+)
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+as $$
+#variable_conflict use_column
+begin
+  perform strata.require_set(old_weeks.set_name);
+  perform strata.require_months(old_weeks.months);
+  return query
+    select w.partition, coalesce(strata.week_key(w.lower_bound), w.partition_name), w.lower_bound, w.upper_bound, w.kind, w.leaves, w.row_estimate,
+           w.total_bytes, (select o.obstacle || '. ' || o.remedy from strata.consolidation_obstacles(old_weeks.set_name, w.partition) o where o.concerns = 'week' limit 1)
+      from strata.week_info(old_weeks.set_name) w
+     where w.kind not in ('consolidated', 'sharded')
+       and (w.upper_bound is null or w.upper_bound <= least(now(), now() - make_interval(months => old_weeks.months)))
+     order by w.lower_bound nulls last;
+end
+$$;
+
+comment on function strata.old_weeks(text, int) is
+  'The partitions of a set that ended at least that many months ago and are not consolidated, each with why it cannot be, or null. A partition without bounds is among them, with its advice.';
+--! EndIncluded functions/old_weeks.sql
+--! Included functions/consolidation_obstacles.sql
+create or replace function strata.consolidation_obstacles(set_name text, week regclass)
+returns table (obstacle text, remedy text, concerns text)
+language sql stable
+set search_path = pg_catalog, strata, pg_temp
+begin atomic
+  with parts as (
+    select c.oid, c.relname, c.relkind, c.relpersistence, c.relowner, n.nspname, c.oid = week as is_week
+      from pg_class c join pg_namespace n on n.oid = c.relnamespace
+     where c.oid = week or c.oid in (select i.inhrelid from pg_inherits i where i.inhparent = week)
+  ),
+  root as (
+    select i.inhparent as oid from pg_inherits i where i.inhrelid = week
+  ),
+  involved as (
+    select oid from parts union all select oid from root
+  ),
+  taken as (  -- names that consolidating makes, and where
+    select p.nspname as schema_name, p.relname || '_consolidated' as name from parts p where p.is_week
+    union all
+    select 'strata_held', p.relname::text from parts p
+    union all
+    select 'strata_held', p.relname || suffix from parts p, unnest(array['_capture', '_reverse']) suffix where p.is_week
+  )
+  select o.obstacle, o.remedy, 'week'
+    from strata.week_info(set_name) w
+    cross join lateral (
+      select 'it is consolidated already', 'There is nothing to do.' where w.kind = 'consolidated'
+      union all
+      select 'it is not one whole week (Sunday 00:00 UTC to the next)', 'Leave it, or move its rows into weeks.' where w.kind = 'odd'
+      union all
+      select 'its hash partitions are the shards of a cluster', 'They are not merged: old weeks may be stored by column, see docs/citus.md.' where w.kind = 'sharded'
+      union all
+      select format('it is a %s partition', w.kind), 'Maintenance leaves it alone.' where w.kind not in ('consolidated', 'odd', 'hash', 'list', 'sharded')
+      union all
+      select 'it has no partitions', 'There is nothing to merge.' where w.kind in ('hash', 'list') and w.leaves = 0
+      union all
+      select 'it is not over yet', 'Wait until it is.' where w.kind in ('hash', 'list') and w.upper_bound > now()
+      union all
+      select format('a consolidation of it is unfinished (%s since %s)', c.step, c.started_at), 'Finish or undo that one first: pgstrata maintain consolidate.'
+        from strata.consolidations c
+       where c.set_name = consolidation_obstacles.set_name and c.lower_bound = w.lower_bound and c.finished_at is null and w.kind <> 'consolidated'
+    ) o (obstacle, remedy)
+   where w.partition = week
+  union all
+  select format('the set has a DEFAULT partition, %s, which every attach would scan while all queries wait', t.partdefid::regclass),
+         'Move its rows into weeks and drop it; what is out of bounds belongs into strata.quarantine.', 'week'
+    from pg_partitioned_table t join root r on r.oid = t.partrelid where t.partdefid <> 0
+  union all
+  select format('the detach of %s was interrupted', i.inhrelid::regclass),
+         format('Finish it: ALTER TABLE %s DETACH PARTITION %s FINALIZE;', i.inhparent::regclass, i.inhrelid::regclass), 'week'
+    from pg_inherits i join root r on r.oid = i.inhparent where i.inhdetachpending
+  union all
+  select 'the table has no primary key to follow changes by', 'Add a PRIMARY KEY to the parent.', 'online'
+    from root r where not exists (select from pg_constraint k where k.conrelid = r.oid and k.contype = 'p')
+  union all
+  select format('the foreign key %I ties %s to other tables', k.conname, k.conrelid::regclass),
+         'Drop it: partitions cannot be exchanged under a foreign key without checking every row.', 'online'
+    from pg_constraint k
+   where k.contype = 'f' and k.conparentid = 0 and (k.conrelid in (select oid from involved) or k.confrelid in (select oid from involved))
+  union all
+  select format('%s has the exclusion constraint %I', k.conrelid::regclass, k.conname), 'Drop it, or leave this set''s weeks as they are.', 'week'
+    from pg_constraint k where k.contype = 'x' and k.conrelid = week
+  union all
+  select format('%s is no ordinary, logged table', p.oid::regclass), 'Only ordinary leaves can be merged.',
+         case when p.relkind <> 'r' then 'week' else 'online' end
+    from parts p where not p.is_week and (p.relkind <> 'r' or p.relpersistence <> 'p')
+  union all
+  select format('%s lies in another schema than its week', p.oid::regclass), 'Move it: ALTER TABLE … SET SCHEMA.', 'online'
+    from parts p where p.nspname <> (select w.nspname from parts w where w.is_week)
+  union all
+  select format('%s has the trigger %I of its own', g.tgrelid::regclass, g.tgname), 'Create it on the week or on the parent, or drop it.', 'week'
+    from pg_trigger g join parts p on p.oid = g.tgrelid
+   where not p.is_week and not g.tgisinternal and g.tgparentid = 0
+  union all
+  select format('%s has the index %s of its own', x.indrelid::regclass, x.indexrelid::regclass), 'Create it on the parent, or drop it.', 'online'
+    from pg_index x join parts p on p.oid = x.indrelid
+   where not p.is_week and not exists (select from pg_inherits i where i.inhrelid = x.indexrelid)
+  union all
+  select format('%s is used by the view or rule of %s', d.refobjid::regclass, w.ev_class::regclass), 'Let it read the parent instead.', 'week'
+    from pg_depend d
+    join pg_rewrite w on w.oid = d.objid
+   where d.classid = 'pg_rewrite'::regclass and d.refclassid = 'pg_class'::regclass and d.refobjid in (select oid from parts)
+   group by d.refobjid, w.ev_class
+  union all
+  select format('the name %s is too long to derive others from', quote_ident(p.relname)), 'Rename the week: at most 50 bytes.', 'week'
+    from parts p where p.is_week and octet_length(p.relname) > 50
+  union all
+  select format('there is a %I.%I already', t.schema_name, t.name),
+         case when t.schema_name = 'strata_held' then 'Drop what is held there, or wait until it is due.' else 'Rename or drop it.' end, 'week'
+    from taken t join pg_class c on c.relname = t.name join pg_namespace n on n.oid = c.relnamespace and n.nspname = t.schema_name
+  union all
+  select format('row level security hides rows of %s from %I', p.oid::regclass, current_user), 'Run maintenance as a role with BYPASSRLS.', 'role'
+    from parts p where row_security_active(p.oid)
+  union all
+  select format('%s does not belong to %I', c.oid::regclass, current_user), 'Run maintenance as the owner, or as a member of that role.', 'role'
+    from pg_class c where c.oid in (select oid from involved) and not pg_has_role(c.relowner, 'usage')
+  union all
+  select format('%I may not create tables in schema %I', current_user, n.nspname), format('GRANT CREATE ON SCHEMA %I TO %I;', n.nspname, current_user), 'role'
+    from pg_namespace n
+   where (n.nspname = 'strata_held' or n.nspname in (select p.nspname from parts p where p.is_week))
+     and not has_schema_privilege(n.oid, 'create')
+  union all
+  select format('the prepared transaction %s holds locks on %s', quote_literal(x.gid), min(l.relation::regclass::text)),
+         format('Commit it or roll it back: ROLLBACK PREPARED %L;', x.gid), 'online'
+    from pg_prepared_xacts x
+    join pg_locks l on l.transactionid = x.transaction or l.virtualtransaction = '-1/' || x.transaction::text
+   where x.database = current_database() and l.relation in (select oid from involved)
+   group by x.gid;
+end;
+
+comment on function strata.consolidation_obstacles(text, regclass) is
+  'Why a week of a set cannot be consolidated now, each with what to do; no row when nothing stands in the way. concerns: week, whoever does it and however; online, only the way that lets writers go on, which exchanges tables under them; role, only who asks.';
+--! EndIncluded functions/consolidation_obstacles.sql
+--! Included functions/table_bytes.sql
+create or replace function strata.table_bytes() returns table (relation regclass, bytes bigint)
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+as $$
+begin
+  if strata.topology() = 'citus' then
+    return query execute 'select s.table_name, sum(s.shard_size)::bigint from citus_shards s group by s.table_name';
+  end if;
+end
+$$;
+
+comment on function strata.table_bytes() is
+  'Bytes of each table that lies on the nodes of a cluster, indexes and all; here it takes none. No rows on one server.';
+--! EndIncluded functions/table_bytes.sql
+--! Included functions/await_prepared.sql
+create or replace function strata.await_prepared() returns boolean
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  tries constant int := 100;
+  pending text[] := (select array_agg(x.gid) from pg_prepared_xacts x where x.database = current_database());
+begin
+  for try in 1 .. tries loop
+    if not exists (select from pg_prepared_xacts x where x.gid = any (pending)) then
+      return true;
+    end if;
+    perform pg_sleep(0.05);
+  end loop;
+  raise exception 'a transaction is prepared on this node and neither committed nor rolled back: %', pending[1]
+    using errcode = 'serialization_failure', hint = 'Citus does it within a minute of a node''s return; at once by select recover_prepared_transactions() on the coordinator.';
+end
+$$;
+
+comment on function strata.await_prepared() is
+  'On a worker: waits for transactions that are between the two phases of their commit. What they wrote cannot be seen yet, and must be before anything is reckoned from it; after five seconds, when a node has died in between, that is an error.';
+--! EndIncluded functions/await_prepared.sql
+--! Included functions/await_shards.sql
+create or replace function strata.await_shards() returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+begin
+  if strata.topology() = 'citus' then
+    perform bool_and(strata.await_prepared() and s.shard_id > 0) from strata.shards s;
+  end if;
+end
+$$;
+
+comment on function strata.await_shards() is
+  'Waits until what was committed can be seen in every shard; see await_prepared(). Nothing to wait for on one server.';
+--! EndIncluded functions/await_shards.sql
+--! Included functions/take_back_changes.sql
+create or replace function strata.take_back_changes(source_id smallint, from_block bigint, to_block bigint, min_time timestamptz) returns bigint
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+-- A deep fork of a busy chain is sorted and grouped in memory.
+set work_mem = '64MB'
+as $$
+declare
+  taken bigint;
+begin
+  if min_time < (select s.retained_from from strata.partition_sets s where s.set_name = 'balance_changes') then
+    raise exception 'a reorg reaches back to balance changes of %, which are no longer retained', min_time
+      using errcode = 'object_not_in_prerequisite_state',
+            hint = 'Undo the retention of balance_changes, and retain more weeks of it than reorgs are deep.';
+  end if;
+  perform strata.open_deltas();
+  perform strata.await_shards();
+  -- The literal time prunes the weeks before the fork. What of this was folded is decided under the lock of the fold, by
+  -- stage_taken_back(): taken here already, that lock would be held while other rows are written, and deadlock with them.
+  execute format($take$
+    with gone as (
+      delete from strata.balance_changes c
+       where c.source_id = %1$s and c.block_num >= %2$s and (%3$L is null or c.block_num <= %3$L)
+         and c.block_time >= %4$L
+      returning c.account_address, c.asset_id, c.block_time, c.block_num, c.delta
+    ), kept as (
+      insert into pg_temp.taken_changes (source_id, account_address, asset_id, period, block_num, delta, change_count)
+      select %1$s, g.account_address, g.asset_id, strata.period_start(st.grain, g.block_time), g.block_num, -sum(g.delta), -count(*)
+        from gone g
+        join strata.sources src on src.source_id = %1$s
+        join strata.streams st on st.stream = src.stream
+       group by 2, 3, 4, 5
+    )
+    select count(*) from gone
+  $take$, source_id, from_block, to_block, coalesce(min_time, '-infinity')) into taken;
+  insert into pg_temp.taken_blocks values (take_back_changes.source_id, take_back_changes.from_block, take_back_changes.to_block);
+  return taken;
+end
+$$;
+
+comment on function strata.take_back_changes(smallint, bigint, bigint, timestamptz) is
+  'Deletes a source''s changes of blocks from_block to to_block (both inclusive; null is open) and keeps them for fold_deltas(), which takes those that were folded back from the balances; call it before the commit. No change of these blocks may be earlier than min_time. Returns the changes deleted.';
+--! EndIncluded functions/take_back_changes.sql
+--! Included functions/take_back_snapshots.sql
+create or replace function strata.take_back_snapshots(source_id smallint, from_block bigint, to_block bigint, min_time timestamptz) returns bigint
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  taken bigint;
+begin
+  if min_time < (select greatest(s.observations_from, s.opened_before) from strata.balance_status s) then
+    raise exception 'a reorg reaches back to snapshots of %, which, or whose balances, are no longer retained', min_time
+      using errcode = 'object_not_in_prerequisite_state', hint = 'Retain more weeks of snapshot_rows than reorgs are deep.';
+  end if;
+  perform strata.open_snapshots();
+  perform strata.await_shards();
+  -- The literal time prunes the weeks before the fork.
+  execute format($take$
+    with gone as (
+      delete from strata.snapshot_rows r
+       where r.source_id = %1$s and r.block_num >= %2$s and (%3$L is null or r.block_num <= %3$L) and r.observed_at >= %4$L
+      returning r.account_address, r.asset_id, r.observed_at
+    ), touched as (
+      insert into pg_temp.snapshot_touched (account_address, asset_id, first, shrinks)
+      select g.account_address, g.asset_id, strata.period_start(st.grain, min(g.observed_at)), true
+        from gone g
+        join strata.sources src on src.source_id = %1$s
+        join strata.streams st on st.stream = src.stream
+       group by g.account_address, g.asset_id, st.grain
+    )
+    select count(*) from gone
+  $take$, source_id, from_block, to_block, coalesce(min_time, '-infinity')) into taken;
+  return taken;
+end
+$$;
+
+comment on function strata.take_back_snapshots(smallint, bigint, bigint, timestamptz) is
+  'Deletes a source''s snapshots of blocks from_block to to_block (both inclusive; null is open) and notes whose balances that touches; the caller calls fold_snapshots() before it commits. None of them may be earlier than min_time. Returns the rows deleted.';
+--! EndIncluded functions/take_back_snapshots.sql
 --! Included functions/shard_functions.sql
 create or replace function strata.shard_functions() returns text[]
 language sql immutable parallel safe
@@ -1418,6 +1886,7 @@ as $$
 declare
   result bigint;
 begin
+  perform strata.await_prepared();
   if not exists (select from pg_proc p where p.pronamespace = 'strata_shards'::regnamespace and p.proname = format('%s_%s_%s', function, shard, stamp)) then
     perform strata.make_shard_functions(shard, stamp);
   end if;
@@ -1507,7 +1976,7 @@ begin
   for routine in
     select p.oid from pg_proc p
      where p.pronamespace = 'strata'::regnamespace
-       and p.proname = any (strata.shard_functions() || array['shard_functions', 'make_shard_functions', 'in_shard', 'in_shard_rows', 'parts_of', 'partition_bounds',
+       and p.proname = any (strata.shard_functions() || array['shard_functions', 'make_shard_functions', 'in_shard', 'in_shard_rows', 'await_prepared', 'parts_of', 'partition_bounds',
                                                              'sample_predicate', 'period_start', 'week_start', 'account', 'account_text'])
   loop
     perform create_distributed_function(routine);

@@ -1,6 +1,8 @@
 create or replace function strata.balance_at(account bytea, asset bigint, instant timestamptz) returns numeric
 language plpgsql stable strict
 set search_path = pg_catalog, strata, pg_temp
+-- A cluster's coordinator writes instants as its session does, and the workers read ISO.
+set datestyle = 'ISO'
 set plan_cache_mode = force_custom_plan
 as $$
 declare

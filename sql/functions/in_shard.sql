@@ -7,6 +7,7 @@ as $$
 declare
   result bigint;
 begin
+  perform strata.await_prepared();
   if not exists (select from pg_proc p where p.pronamespace = 'strata_shards'::regnamespace and p.proname = format('%s_%s_%s', function, shard, stamp)) then
     perform strata.make_shard_functions(shard, stamp);
   end if;

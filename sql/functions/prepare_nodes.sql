@@ -27,7 +27,7 @@ begin
   for routine in
     select p.oid from pg_proc p
      where p.pronamespace = 'strata'::regnamespace
-       and p.proname = any (strata.shard_functions() || array['shard_functions', 'make_shard_functions', 'in_shard', 'in_shard_rows', 'parts_of', 'partition_bounds',
+       and p.proname = any (strata.shard_functions() || array['shard_functions', 'make_shard_functions', 'in_shard', 'in_shard_rows', 'await_prepared', 'parts_of', 'partition_bounds',
                                                              'sample_predicate', 'period_start', 'week_start', 'account', 'account_text'])
   loop
     perform create_distributed_function(routine);

@@ -15,6 +15,7 @@ begin
             hint = 'Undo the retention of balance_changes, and retain more weeks of it than reorgs are deep.';
   end if;
   perform strata.open_deltas();
+  perform strata.await_shards();
   -- The literal time prunes the weeks before the fork. What of this was folded is decided under the lock of the fold, by
   -- stage_taken_back(): taken here already, that lock would be held while other rows are written, and deadlock with them.
   execute format($take$

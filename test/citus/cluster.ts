@@ -110,6 +110,7 @@ const clone = async (client: Client, template: string, name: string): Promise<vo
 };
 
 const sourceOn = (url: string): DatabaseSource => ({
+  topology: 'citus',
   ownerUrl: url,
   adminUrl: url,
   create: () =>

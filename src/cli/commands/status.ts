@@ -62,8 +62,9 @@ const troubles = (streams: readonly StreamStatus[]): string[] => {
   return [...new Set(lines)];
 };
 
-const describe = ({ streams, sets, alerts }: WarehouseStatus): string =>
+const describe = ({ cluster, streams, sets, alerts }: WarehouseStatus): string =>
   [
+    ...(cluster === null ? [] : [`citus: ${cluster.shards} shards on ${cluster.workers} workers`, '']),
     streams.length === 0
       ? 'no stream has been loaded yet: declare one in pgstrata.yaml and run `pgstrata ingest`'
       : [streamsTable(streams), ...troubles(streams)].join('\n'),
