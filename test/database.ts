@@ -12,6 +12,8 @@ import { databaseUrl } from './postgres.ts';
 /** While one worker clones the template, another worker's clone is refused with 55006: it waits its turn. */
 const CLONE_LOCK_KEY = 7_265_001;
 const CLONE_LIMIT_MS = 60_000;
+/** The first file on a cluster makes and migrates the template on all its nodes. */
+const CREATE_LIMIT_MS = 300_000;
 
 /** A database of its own for a file or a describe block; its fields may be read in hooks and tests. */
 export interface TestDatabase {
@@ -104,7 +106,7 @@ export const useDatabase = (): TestDatabase => {
   beforeAll(async () => {
     names.push(await create());
     pool = createPool(databaseUrl(ownerUrl, names[0] ?? ''), { applicationName: 'pgstrata test' });
-  });
+  }, CREATE_LIMIT_MS);
   afterAll(async () => {
     await pool?.end();
     await Promise.all(names.map((name) => drop(name)));

@@ -1,5 +1,5 @@
 --! Previous: sha1:2a8fe3f612a2c086c8f303e6a32b6ad10fbe2ee3
---! Hash: sha1:1980dc07ded279f224f2df3b6021c64b4e3f405d
+--! Hash: sha1:197431e579028da1618983cc6f059a696e09463a
 --! Message: scale
 
 -- Functions that work inside the shards of a cluster get what they need as arguments.
@@ -1958,6 +1958,7 @@ begin
   -- Roles are of a node and not of a database: another warehouse of the cluster may have made them.
   select string_agg(r.result, '; ') into failed from run_command_on_workers($node$
     do 'declare r text; begin
+      perform set_config(''citus.enable_ddl_propagation'', ''off'', true);
       foreach r in array array[''strata_reader'', ''strata_loader'', ''strata_maintainer''] loop
         if not exists (select from pg_roles where rolname = r) then
           begin

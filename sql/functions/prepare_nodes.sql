@@ -9,6 +9,7 @@ begin
   -- Roles are of a node and not of a database: another warehouse of the cluster may have made them.
   select string_agg(r.result, '; ') into failed from run_command_on_workers($node$
     do 'declare r text; begin
+      perform set_config(''citus.enable_ddl_propagation'', ''off'', true);
       foreach r in array array[''strata_reader'', ''strata_loader'', ''strata_maintainer''] loop
         if not exists (select from pg_roles where rolname = r) then
           begin

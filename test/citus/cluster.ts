@@ -29,7 +29,8 @@ const connected = async <T>(url: string, work: (client: Client) => Promise<T>): 
   }
 };
 
-const nodeUrl = (url: string, { host, port }: ClusterNode, database: string): string => {
+/** The URL of a database on a node, with the user of another one. */
+export const nodeUrl = (url: string, { host, port }: ClusterNode, database: string): string => {
   const other = new URL(databaseUrl(url, database));
   other.hostname = host;
   other.port = String(port);
@@ -37,7 +38,7 @@ const nodeUrl = (url: string, { host, port }: ClusterNode, database: string): st
 };
 
 /** The workers that the database of this URL knows. */
-const workersOf = (url: string): Promise<readonly ClusterNode[]> =>
+export const workersOf = (url: string): Promise<readonly ClusterNode[]> =>
   connected(url, async (client) => {
     const { rows } = await client.query<ClusterNode>(
       'select node_name as host, node_port::int as port from citus_get_active_worker_nodes() order by 1, 2',
@@ -135,18 +136,36 @@ const sourceOn = (url: string): DatabaseSource => ({
   },
 });
 
-/** A coordinator's URL, whose database knows the workers; undefined where no cluster is to be had. */
-export const clusterUrl = (): string | undefined => process.env['CITUS_URL'] || undefined;
+/** A coordinator and the variable that names it; its database knows the workers. No URL where no cluster is to be had. */
+export interface Coordinator {
+  readonly variable: string;
+  readonly url: string | undefined;
+}
+
+/** The cluster of the tests. */
+const clusterUrl = (): Coordinator => ({
+  variable: 'CITUS_URL',
+  url: process.env['CITUS_URL'] || undefined,
+});
+
+/** A cluster on this machine, under this user, whose workers may be killed. */
+export const mortalClusterUrl = (): Coordinator => ({
+  variable: 'CITUS_KILL_URL',
+  url: process.env['CITUS_KILL_URL'] || undefined,
+});
 
 /**
  * Describes tests of a cluster: with `useDatabase()` giving databases on it. Left out, loudly, without `CITUS_URL`.
  *
  * @param register calls describe, test and the like, or imports a test file that does
  */
-export const onCluster = async (name: string, register: () => unknown): Promise<void> => {
-  const url = clusterUrl();
+export const onCluster = async (
+  name: string,
+  register: () => unknown,
+  { variable, url }: Coordinator = clusterUrl(),
+): Promise<void> => {
   if (url === undefined) {
-    console.warn(`SKIPPED: no tests of ${name} on Citus: CITUS_URL names no coordinator`);
+    console.warn(`SKIPPED: no tests of ${name} on Citus: ${variable} names no coordinator`);
     describe.skip(`${name} on Citus`, () => undefined);
     return;
   }
