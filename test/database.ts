@@ -59,8 +59,8 @@ export interface DatabaseSource {
   readonly ownerUrl: string;
   readonly adminUrl: string;
   /** Makes a migrated database and says its name. */
-  create(): Promise<string>;
-  drop(name: string): Promise<void>;
+  readonly create: () => Promise<string>;
+  readonly drop: (name: string) => Promise<void>;
 }
 
 const server: DatabaseSource = {

@@ -10,7 +10,9 @@ const workersOf = async (pool: Pool): Promise<number> => {
     select exists (select from pg_extension where extname = 'citus') as there`.execute(on(pool));
   if (rows[0]?.there !== true) return 0;
   const workers = await sql<{ workers: number }>`
-    select count(*)::int as workers from pg_dist_node where groupid > 0 and noderole = 'primary'`.execute(on(pool));
+    select count(*)::int as workers from pg_dist_node where groupid > 0 and noderole = 'primary'`.execute(
+    on(pool),
+  );
   return workers.rows[0]?.workers ?? 0;
 };
 

@@ -23,6 +23,8 @@ export const clusterOf = async (pool: Pool): Promise<Cluster | null> => {
 
 /** What the database says of itself. */
 export const topologyOf = async (database: Client | Pool): Promise<Topology> => {
-  const { rows } = await sql<{ topology: Topology }>`select strata.topology() as topology`.execute(on(database));
+  const { rows } = await sql<{ topology: Topology }>`select strata.topology() as topology`.execute(
+    on(database),
+  );
   return rows[0]?.topology ?? 'single';
 };

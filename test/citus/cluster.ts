@@ -58,7 +58,7 @@ const exists = async (client: Client, database: string): Promise<boolean> =>
   (await client.query('select from pg_database where datname = $1', [database])).rowCount === 1;
 
 /** An empty database with the extension on every node, which know each other. */
-export const createCluster = async (
+const createCluster = async (
   url: string,
   database: string,
   workers: readonly ClusterNode[],
@@ -75,7 +75,8 @@ export const createCluster = async (
   }
   await connected(databaseUrl(url, database), async (client) => {
     await client.query('select citus_set_coordinator_host($1, $2)', [host, nodes[0]!.port]);
-    for (const worker of workers) await client.query('select citus_add_node($1, $2)', [worker.host, worker.port]);
+    for (const worker of workers)
+      await client.query('select citus_add_node($1, $2)', [worker.host, worker.port]);
   });
 };
 
@@ -100,7 +101,9 @@ const onNodes = async (
 /** Copying a database refuses to while anybody is connected to it: Citus' own daemon is sent away before. */
 const clone = async (client: Client, template: string, name: string): Promise<void> => {
   for (let tries = 20; ; tries--) {
-    await client.query('select pg_terminate_backend(pid) from pg_stat_activity where datname = $1', [template]);
+    await client.query('select pg_terminate_backend(pid) from pg_stat_activity where datname = $1', [
+      template,
+    ]);
     try {
       await client.query(`create database ${name} template ${template} strategy file_copy`);
       return;
@@ -132,7 +135,9 @@ const sourceOn = (url: string): DatabaseSource => ({
       return name;
     }),
   drop: async (name) => {
-    await onNodes(url, await workersOf(url), (node) => node.query(`drop database if exists ${name} with (force)`));
+    await onNodes(url, await workersOf(url), (node) =>
+      node.query(`drop database if exists ${name} with (force)`),
+    );
   },
 });
 

@@ -34,7 +34,12 @@ await onCluster(
         const before = disaster.struck.kills;
         for (let at = 2; at <= STATEMENTS; at++) {
           const hour = BigInt(at) * HOUR;
-          const fresh = [move(0, 1, at, hour), move(1, 2, 1, hour), move(2, 3, 1, hour - WEEK), move(3, 4, 1, hour)];
+          const fresh = [
+            move(0, 1, at, hour),
+            move(1, 2, 1, hour),
+            move(2, 3, 1, hour - WEEK),
+            move(3, 4, 1, hour),
+          ];
           // Every third batch replaces the one before: its fork is taken back with the worker gone.
           const step = { ...blocksOf(fresh), back: at % 3 === 0 ? 1 : 0, crash: { at, sent } };
           await stream.play(step, at);

@@ -56,7 +56,12 @@ export const detach = async (client: Client, step: Step, signal: AbortSignal): P
     await persist(step.name, DETACH, signal, async () => {
       const state = await attachmentOf(client, week);
       if (state === 'detached') return;
-      await runStatements(client, [detachStatement(root, week, how === undefined ? 'sharded' : state)], DETACH.lockWait_ms, signal);
+      await runStatements(
+        client,
+        [detachStatement(root, week, how === undefined ? 'sharded' : state)],
+        DETACH.lockWait_ms,
+        signal,
+      );
     });
   } catch (thrown) {
     if (sqlstateOf(thrown) !== LOCK_TIMEOUT) throw thrown;
