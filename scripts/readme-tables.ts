@@ -1,4 +1,4 @@
-/** Fills in what README.md shows from the code: types, commands, schema, and the output that the demo ends in. */
+/** Fills in what README.md and docs/reference.md show from the code: types, commands, schema, and what demo and tests end in. */
 import { execFile } from 'node:child_process';
 import { readFile, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
@@ -13,8 +13,11 @@ import { createProgram } from '../src/cli/main.ts';
 import { migrate } from '../src/db/migrate.ts';
 import { withScratchServer } from './scratch.ts';
 
-/** The file. */
+/** What a newcomer reads: it shows what the demo and the tests end in. */
 export const README_FILE = fileURLToPath(new URL('../README.md', import.meta.url));
+
+/** What is looked up: it shows types, commands and schema. */
+export const REFERENCE_FILE = fileURLToPath(new URL('../docs/reference.md', import.meta.url));
 
 const MAIN = fileURLToPath(new URL('../src/cli/bin.ts', import.meta.url));
 
@@ -39,7 +42,7 @@ export const typesSection = (): string =>
     ]),
   );
 
-/** Options that README explains once for all commands. */
+/** Options that the reference explains once for all commands. */
 const COMMON_OPTIONS = new Set(['--config', '--json']);
 
 const optionLines = (command: Command): string[] =>
@@ -119,29 +122,27 @@ const markers = (name: string): readonly [string, string] => [
 ];
 
 /** The generated text between a section's markers. */
-export const sectionOf = (readme: string, name: string): string => {
+export const sectionOf = (page: string, name: string): string => {
   const [begin, end] = markers(name);
-  const [from, to] = [readme.indexOf(begin), readme.indexOf(end)];
-  if (from < 0 || to < from) throw new Error(`README.md has no section ${name}`);
-  return readme.slice(from + begin.length, to).trim();
+  const [from, to] = [page.indexOf(begin), page.indexOf(end)];
+  if (from < 0 || to < from) throw new Error(`there is no section ${name}`);
+  return page.slice(from + begin.length, to).trim();
 };
 
-/** The same file with another text between the section's markers. */
-export const replaceSection = (readme: string, name: string, text: string): string => {
+/** The same page with another text between the section's markers. */
+export const replaceSection = (page: string, name: string, text: string): string => {
   const [begin, end] = markers(name);
-  sectionOf(readme, name);
-  return (
-    readme.slice(0, readme.indexOf(begin) + begin.length) + `\n${text}\n` + readme.slice(readme.indexOf(end))
-  );
+  sectionOf(page, name);
+  return page.slice(0, page.indexOf(begin) + begin.length) + `\n${text}\n` + page.slice(page.indexOf(end));
 };
 
-const fillIn = async (sections: Readonly<Record<string, string>>): Promise<void> => {
-  const readme = await readFile(README_FILE, 'utf8');
+const fillIn = async (file: string, sections: Readonly<Record<string, string>>): Promise<void> => {
+  const page = await readFile(file, 'utf8');
   const filled = Object.entries(sections).reduce(
     (text, [name, section]) => replaceSection(text, name, section),
-    readme,
+    page,
   );
-  await writeFile(README_FILE, filled);
+  await writeFile(file, filled);
 };
 
 if (import.meta.main) {
@@ -152,8 +153,9 @@ if (import.meta.main) {
     await client.connect();
     const schema = await schemaSection(client);
     await client.end();
-    await fillIn({ demo, types: typesSection(), commands: await commandsSection(), schema });
+    await fillIn(README_FILE, { demo });
+    await fillIn(REFERENCE_FILE, { types: typesSection(), commands: await commandsSection(), schema });
   });
   // The whole suite takes minutes, so it runs only when asked for: npm run readme -- --tests
-  if (process.argv.includes('--tests')) await fillIn({ tests: await testsSection() });
+  if (process.argv.includes('--tests')) await fillIn(README_FILE, { tests: await testsSection() });
 }
