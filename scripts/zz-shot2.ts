@@ -1,0 +1,17 @@
+import { chromium } from 'playwright-core';
+const [url = '', account = ''] = process.argv.slice(2);
+const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: ['--no-sandbox'] });
+const page = await browser.newPage({ viewport: { width: 1000, height: 1000 }, reducedMotion: 'reduce' });
+page.on('console', (m) => console.log(m.type(), m.text()));
+await page.goto(url);
+await page.waitForTimeout(3000);
+const input = page.getByLabel('Account', { exact: true }).first();
+await input.fill('not an account €');
+await page.getByText('Show balances').click();
+await page.waitForTimeout(2500);
+await page.screenshot({ path: '/tmp/face/ex-bad.png', fullPage: true });
+await input.fill(account);
+await page.getByText('Show balances').click();
+await page.waitForTimeout(4000);
+await page.screenshot({ path: '/tmp/face/ex-good.png', fullPage: true });
+await browser.close();
