@@ -1,5 +1,5 @@
 --! Previous: sha1:2a8fe3f612a2c086c8f303e6a32b6ad10fbe2ee3
---! Hash: sha1:d40662b94497c9cce89e89ebb6b4546ed7e2746f
+--! Hash: sha1:6d25f1072fc29df595e0a9a346a9906ed1bd1483
 --! Message: scale
 
 -- Bulk fold: CREATE TABLE AS in place of a table to insert into.
@@ -1561,6 +1561,290 @@ $$;
 comment on function strata.scale_of(bigint) is
   'What a balance of the asset is multiplied with to be an amount in whole units: 10 to the power of its decimals, inverted; 1 while they are unknown.';
 --! EndIncluded analytics/scale_of.sql
+--! Included analytics/account_keys.sql
+create or replace function strata.account_keys(account bytea, asset bigint default null) returns setof bigint
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+set plan_cache_mode = force_custom_plan
+as $$
+begin
+  if strata.topology() = 'citus' then
+    return query select (j #>> '{}')::bigint from strata.in_shards_rows('account_keys', account::text, asset::text) j;
+    return;
+  end if;
+  if not strata.state_is_stale() then
+    return query select c.asset_id from strata.account_balances_current c
+                  where c.account_address = account and (asset is null or c.asset_id = asset);
+    return;
+  end if;
+  return query
+    select distinct h.asset_id
+      from (select b.account_address, b.asset_id from strata.account_balances b
+            union all
+            select o.account_address, o.asset_id from strata.account_balances_opening o) h
+     where h.account_address = account and (asset is null or h.asset_id = asset);
+end
+$$;
+
+comment on function strata.account_keys(bytea, bigint) is
+  'The assets that an account has ever had a balance in (one of them, where it is given): from the state, or from history while the state is stale.';
+--! EndIncluded analytics/account_keys.sql
+--! Included analytics/balance_rows.sql
+create or replace function strata.balance_rows(from_time timestamptz, to_time timestamptz, unit text, asset bigint default null)
+returns table (account_address bytea, period timestamptz, change_count bigint)
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+set work_mem = '64MB'
+as $$
+begin
+  if strata.topology() = 'citus' then
+    return query select r.* from strata.in_shards_rows('balance_rows', from_time::text, to_time::text, unit::text, asset::text) j, jsonb_to_record(j) r (account_address bytea, period timestamptz, change_count bigint);
+    return;
+  end if;
+  return query execute format($rows$
+    select b.account_address, %s, sum(greatest(b.change_count, 1)) from strata.account_balances b
+     where b."timestamp" >= %L and b."timestamp" < %L%s group by 1, 2
+  $rows$, strata.period_expression(unit, 'b."timestamp"'), from_time, to_time, ' and b.asset_id = ' || asset);
+end
+$$;
+
+comment on function strata.balance_rows(timestamptz, timestamptz, text, bigint) is
+  'Which accounts had changes in which hour, day, week or month (UTC) of a span, and how many: one row each.';
+--! EndIncluded analytics/balance_rows.sql
+--! Included analytics/balance_movements.sql
+create or replace function strata.balance_movements(
+  from_time timestamptz, to_time timestamptz, unit text default 'day', asset bigint default null, account bytea default null
+)
+returns table (account_address bytea, asset_id bigint, period timestamptz, inflow numeric, outflow numeric, changes bigint)
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+set work_mem = '64MB'
+as $$
+begin
+  if strata.topology() = 'citus' then
+    return query select r.* from strata.in_shards_rows('balance_movements', from_time::text, to_time::text, unit::text, asset::text, account::text) j, jsonb_to_record(j) r (account_address bytea, asset_id bigint, period timestamptz, inflow numeric, outflow numeric, changes bigint);
+    return;
+  end if;
+  perform from strata.periods(unit, from_time, to_time, asset);
+  if exists (select from strata.assets a where not a.observed and (asset is null or a.asset_id = asset)) then
+    perform strata.require_retained('changes', from_time);
+    return query execute format($changes$
+      select c.account_address, c.asset_id, %s as period, coalesce(sum(c.delta) filter (where c.delta > 0), 0),
+             coalesce(-sum(c.delta) filter (where c.delta < 0), 0), count(*)
+        from strata.balance_changes c where c.block_time >= %L and c.block_time < %L%s group by 1, 2, 3
+    $changes$, strata.period_expression(unit, 'c.block_time'), from_time, to_time,
+      concat(' and c.asset_id = ' || asset, ' and c.account_address = ' || quote_literal(account)));
+  end if;
+  -- Observed balances have no changes: what moved is the difference of one balance to the next.
+  if exists (select from strata.assets a where a.observed and (asset is null or a.asset_id = asset)) then
+    return query
+      select s.account_address, s.asset_id, s.period, sum(greatest(s.balance - s.prior, 0)), sum(greatest(s.prior - s.balance, 0)), count(*)
+        from strata.balance_steps(from_time, to_time, unit, asset, account) s join strata.assets a on a.asset_id = s.asset_id
+       where s.period is not null and a.observed group by 1, 2, 3;
+  end if;
+end
+$$;
+
+comment on function strata.balance_movements(timestamptz, timestamptz, text, bigint, bytea) is
+  'What came in and went out of every account (or one), by asset and hour, day, week or month (UTC) of a span: from the changes, or for observed balances from one balance row to the next. changes counts those.';
+--! EndIncluded analytics/balance_movements.sql
+--! Included analytics/balance_steps.sql
+create or replace function strata.balance_steps(
+  from_time timestamptz, to_time timestamptz, unit text default 'hour', asset bigint default null, account bytea default null
+)
+returns table (
+  account_address bytea, asset_id bigint, period timestamptz, "timestamp" timestamptz, until timestamptz, balance numeric, prior numeric, change_count int
+)
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+set work_mem = '64MB'
+as $$
+declare
+  openings text := 'strata.balances_before(%L, %L)';
+begin
+  if strata.topology() = 'citus' then
+    return query select r.* from strata.in_shards_rows('balance_steps', from_time::text, to_time::text, unit::text, asset::text, account::text) j, jsonb_to_record(j) r (account_address bytea, asset_id bigint, period timestamptz, "timestamp" timestamptz, until timestamptz, balance numeric, prior numeric, change_count int);
+    return;
+  end if;
+  perform strata.require_retained('balances', from_time);
+  if account is not null then
+    openings := $opening$(
+      select %3$L::bytea as account_address, a.asset_id, l.balance, l."timestamp"
+        from strata.account_keys(%3$L, %2$L) a (asset_id), strata.last_balance(%3$L, a.asset_id, %1$L) l where l.balance is not null)$opening$;
+  end if;
+  return query execute format($steps$
+    select k.account_address, k.asset_id, k.period, k."timestamp", lead(k."timestamp", 1, %1$L) over key, k.balance, lag(k.balance, 1, 0::numeric) over key, k.change_count
+      from (
+        select b.account_address, b.asset_id, %2$s as period, b."timestamp", b.balance, greatest(b.change_count, 1) as change_count
+          from strata.account_balances b where b."timestamp" >= %3$L and b."timestamp" < %1$L%4$s
+        union all
+        select o.account_address, o.asset_id, null, %3$L, o.balance, 0 from %5$s o
+      ) k
+    window key as (partition by k.account_address, k.asset_id order by k."timestamp", k.period nulls first)
+  $steps$, to_time, strata.period_expression(unit, 'b."timestamp"'), from_time,
+    concat(' and b.asset_id = ' || asset, ' and b.account_address = ' || quote_literal(account)),
+    format(openings, from_time, asset, account));
+end
+$$;
+
+comment on function strata.balance_steps(timestamptz, timestamptz, text, bigint, bytea) is
+  'The balance rows of a span of time, each with the balance before it (prior) and the instant until which it held, and the hour, day, week or month it is of. A key that had a balance before begins with a row at from_time whose period is null. Of one asset or account, or of all: linear in the rows of the span.';
+--! EndIncluded analytics/balance_steps.sql
+--! Included analytics/balances_at.sql
+create or replace function strata.balances_at(instant timestamptz default null, asset bigint default null, account bytea default null)
+returns table (account_address bytea, asset_id bigint, balance numeric)
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+set work_mem = '64MB'
+as $$
+#variable_conflict use_column
+declare
+  kind   record;
+  period timestamptz;
+begin
+  if strata.topology() = 'citus' then
+    return query select r.* from strata.in_shards_rows('balances_at', instant::text, asset::text, account::text) j, jsonb_to_record(j) r (account_address bytea, asset_id bigint, balance numeric);
+    return;
+  end if;
+  if account is not null then
+    return query
+      select account, k.asset_id, k.balance
+        from (select a.asset_id, case when instant is null then (strata.last_balance(account, a.asset_id, 'infinity')).balance
+                                      else strata.balance_at(account, a.asset_id, instant) end as balance
+                from strata.account_keys(account, asset) a (asset_id)) k
+       where k.balance <> 0;
+    return;
+  end if;
+  if instant is null then
+    return query select k.account_address, k.asset_id, k.balance from strata.balances_before('infinity', asset) k where k.balance <> 0;
+    return;
+  end if;
+  -- Assets of one grain and kind at a time: they share their period, and what tells of the time since it began.
+  for kind in
+    select a.grain, a.observed, array_agg(a.asset_id) as assets, case when a.observed then s.observations_from else s.changes_from end as retained
+      from strata.assets a, strata.balance_status s where asset is null or a.asset_id = asset group by 1, 2, 4
+  loop
+    period := strata.period_start(kind.grain, instant);
+    if period < kind.retained then
+      period := instant + interval '1 microsecond';  -- what happened since is gone: exact to the period, not to the instant
+    end if;
+    return query execute format($at$
+      select account_address, asset_id, %1$s
+        from (select b.account_address, b.asset_id, b.balance from strata.balances_before(%2$L, %3$L) b where b.asset_id = any (%4$L)) k
+        full join (%5$s) since using (account_address, asset_id)
+       where %1$s <> 0
+    $at$, case when kind.observed then 'coalesce(since.balance, k.balance)' else 'coalesce(k.balance, 0) + coalesce(since.delta, 0)' end,
+      period, asset, kind.assets, format(
+        case when kind.observed then $snapshots$
+          select distinct on (r.account_address, r.asset_id) r.account_address, r.asset_id, r.balance from strata.snapshot_rows r
+           where r.observed_at between %L and %L and r.asset_id = any (%L)
+           order by r.account_address, r.asset_id, r.observed_at desc, r.block_num desc, r.ordinal desc, r.source_id desc
+        $snapshots$ else $changes$
+          select c.account_address, c.asset_id, sum(c.delta) as delta from strata.balance_changes c
+           where c.block_time between %L and %L and c.asset_id = any (%L) group by c.account_address, c.asset_id
+        $changes$ end, period, instant, kind.assets));
+  end loop;
+end
+$$;
+
+comment on function strata.balances_at(timestamptz, bigint, bytea) is
+  'Every balance but zeros as of an instant, as strata.balance_at() has it: of all accounts or one, in all assets or one. Without an instant the newest balances. Null and burn accounts are among them; see strata.holders_at().';
+--! EndIncluded analytics/balances_at.sql
+--! Included analytics/balances_before.sql
+create or replace function strata.balances_before(cut timestamptz, asset bigint default null)
+returns table (account_address bytea, asset_id bigint, balance numeric, "timestamp" timestamptz)
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+set work_mem = '64MB'
+as $$
+#variable_conflict use_column
+declare
+  opened timestamptz := (select s.opened_before from strata.balance_status s);
+  of_key text := 'k.account_address, k.asset_id, k.balance, k."timestamp"';
+  of_asset text := coalesce(' and k.asset_id = ' || asset, '');
+  -- Keys at rest since then are read from the state, and only the others from history.
+  is_stale boolean := strata.state_is_stale();
+begin
+  if strata.topology() = 'citus' then
+    return query select r.* from strata.in_shards_rows('balances_before', cut::text, asset::text) j, jsonb_to_record(j) r (account_address bytea, asset_id bigint, balance numeric, "timestamp" timestamptz);
+    return;
+  end if;
+  perform strata.require_retained('balances', cut);
+  if not is_stale then
+    return query execute format('select %s from strata.account_balances_current k where k."timestamp" < %L%s', of_key, cut, of_asset);
+    if not exists (select from strata.account_balances_current c where c."timestamp" >= cut and (asset is null or c.asset_id = asset)) then
+      return;
+    end if;
+  end if;
+  return query execute format($history$
+    select distinct on (k.account_address, k.asset_id) %1$s
+      from (
+        select %1$s from strata.account_balances k where k."timestamp" >= %2$L and k."timestamp" < %3$L%4$s
+        union all
+        select %1$s from strata.account_balances_opening k where true%4$s
+      ) k %5$s
+     order by k.account_address, k.asset_id, k."timestamp" desc
+  $history$, of_key, opened, cut, of_asset, case when not is_stale then format(
+      'join strata.account_balances_current s on s.account_address = k.account_address and s.asset_id = k.asset_id and s."timestamp" >= %L', cut) end);
+end
+$$;
+
+comment on function strata.balances_before(timestamptz, bigint) is
+  'The last balance of every key (of one asset, or of all) in periods that begin before an instant, and the period it is from. Balances of zero are among them. Keys at rest since then come from the state, the others from the weeks before.';
+--! EndIncluded analytics/balances_before.sql
+--! Included analytics/valued_steps.sql
+create or replace function strata.valued_steps(from_time timestamptz, to_time timestamptz, standard text)
+returns table (account_address bytea, asset_id bigint, usd numeric, seconds numeric)
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+set work_mem = '64MB'
+as $$
+declare
+  assets bigint[] := array(select a.asset_id from strata.assets a where a.standard = valued_steps.standard);
+begin
+  if strata.topology() = 'citus' then
+    return query select r.* from strata.in_shards_rows('valued_steps', from_time::text, to_time::text, standard::text) j, jsonb_to_record(j) r (account_address bytea, asset_id bigint, usd numeric, seconds numeric);
+    return;
+  end if;
+  perform strata.require_retained('balances', from_time);
+  return query execute format($steps$
+    select k.account_address, k.asset_id,
+           coalesce(k.usd_value, k.balance * strata.scale_of(k.asset_id) * (
+             select p.usd from strata.prices p where p.asset_id = k.asset_id and p.priced_at <= k."timestamp" order by p.priced_at desc limit 1)),
+           extract(epoch from lead(k."timestamp", 1, %3$L) over key - greatest(k."timestamp", %2$L))
+      from (
+        select b.account_address, b.asset_id, b."timestamp", b.balance, b.usd_value
+          from strata.account_balances b where b."timestamp" >= %2$L and b."timestamp" < %3$L and b.asset_id = any (%4$L)
+        union all
+        (select distinct on (o.account_address, o.asset_id) o.account_address, o.asset_id, o."timestamp", o.balance, o.usd_value
+           from (
+             select b.account_address, b.asset_id, b."timestamp", b.balance, b.usd_value
+               from strata.account_balances b where b."timestamp" >= %1$L and b."timestamp" < %2$L and b.asset_id = any (%4$L)
+             union all
+             select o.account_address, o.asset_id, o."timestamp", o.balance, null from strata.account_balances_opening o where o.asset_id = any (%4$L)
+           ) o
+          order by o.account_address, o.asset_id, o."timestamp" desc)
+      ) k
+    window key as (partition by k.account_address, k.asset_id order by k."timestamp")
+  $steps$, (select s.opened_before from strata.balance_status s), from_time, to_time, assets);
+end
+$$;
+
+comment on function strata.valued_steps(timestamptz, timestamptz, text) is
+  'How long each account had which USD value in the assets of a standard within a span: the usd_value of its balance rows or, where they have none, their amount at the price known at their time; null where there is neither. What was brought into the span counts from its beginning.';
+--! EndIncluded analytics/valued_steps.sql
 --! Included analytics/last_balance.sql
 create or replace function strata.last_balance(
   account bytea, asset bigint, cut timestamptz, out balance numeric, out "timestamp" timestamptz
@@ -1654,7 +1938,7 @@ begin
     if changes = 0 then
       -- Either the period's changes all came later, or the week that held them is gone; rarely asked, for it looks at every week.
       select min(p.lower_bound) into floor
-        from strata.set_partitions(case when of_asset.observed then 'snapshot_rows' else 'balance_changes' end) p;
+        from strata.parts_of(case when of_asset.observed then 'strata.snapshot_rows'::regclass else 'strata.balance_changes'::regclass end) p;
       if floor is null or floor > period then
         return last.balance;
       end if;
@@ -2061,7 +2345,9 @@ set search_path = pg_catalog, pg_temp
 return array[
   'fold_deltas', 'fold_staged', 'fold_late_deltas', 'find_late_priors', 'fold_late_rows', 'drop_emptied_periods', 'drop_emptied_openings',
   'fold_late_state', 'state_is_lost', 'rebuild_state', 'rebuild_balances', 'recompute_balances', 'verify_rows', 'verify_state', 'verify_snapshots',
-  'fold_snapshots', 'find_prior_snapshots', 'fold_snapshot_state', 'carry_forward_openings', 'put_back_openings'];
+  'fold_snapshots', 'find_prior_snapshots', 'fold_snapshot_state', 'carry_forward_openings', 'put_back_openings',
+  'account_keys', 'balance_rows', 'balance_movements', 'balance_steps', 'balances_at', 'balances_before', 'valued_steps',
+  'last_balance', 'balance_at', 'state_is_stale', 'require_retained', 'require_asset', 'periods', 'scale_of'];
 
 comment on function strata.shard_functions() is
   'Functions of which make_shard_functions() makes a copy for each shard. They name the distributed tables, assets, balance_status and each other with their schema, and ask strata.topology() where they are.';
@@ -2221,7 +2507,7 @@ begin
     select p.oid from pg_proc p
      where p.pronamespace = 'strata'::regnamespace
        and p.proname = any (strata.shard_functions() || array['shard_functions', 'make_shard_functions', 'in_shard', 'in_shard_rows', 'await_prepared', 'parts_of', 'partition_bounds',
-                                                             'sample_predicate', 'period_start', 'week_start', 'account', 'account_text'])
+                                                             'sample_predicate', 'period_expression', 'ratio', 'period_start', 'week_start', 'account', 'account_text'])
   loop
     perform create_distributed_function(routine);
   end loop;

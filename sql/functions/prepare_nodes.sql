@@ -29,7 +29,7 @@ begin
     select p.oid from pg_proc p
      where p.pronamespace = 'strata'::regnamespace
        and p.proname = any (strata.shard_functions() || array['shard_functions', 'make_shard_functions', 'in_shard', 'in_shard_rows', 'await_prepared', 'parts_of', 'partition_bounds',
-                                                             'sample_predicate', 'period_start', 'week_start', 'account', 'account_text'])
+                                                             'sample_predicate', 'period_expression', 'ratio', 'period_start', 'week_start', 'account', 'account_text'])
   loop
     perform create_distributed_function(routine);
   end loop;
