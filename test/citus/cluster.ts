@@ -8,7 +8,7 @@ import { useSource, type DatabaseSource } from '../database.ts';
 import { databaseUrl } from '../postgres.ts';
 
 /** Shards of the test databases: two on each of two workers. */
-const SHARDS = 4;
+export const SHARDS = 4;
 
 /** One at a time makes the template or clones it. */
 const LOCK_KEY = 7_265_002;
@@ -58,7 +58,7 @@ const exists = async (client: Client, database: string): Promise<boolean> =>
   (await client.query('select from pg_database where datname = $1', [database])).rowCount === 1;
 
 /** An empty database with the extension on every node, which know each other. */
-const createCluster = async (
+export const createCluster = async (
   url: string,
   database: string,
   workers: readonly ClusterNode[],
@@ -81,7 +81,7 @@ const createCluster = async (
 };
 
 /** Runs one statement on every node, in a database that is there. */
-const onNodes = async (
+export const onNodes = async (
   url: string,
   workers: readonly ClusterNode[],
   work: (client: Client) => Promise<unknown>,
@@ -148,7 +148,7 @@ export interface Coordinator {
 }
 
 /** The cluster of the tests. */
-const clusterUrl = (): Coordinator => ({
+export const clusterUrl = (): Coordinator => ({
   variable: 'CITUS_URL',
   url: process.env['CITUS_URL'] || undefined,
 });
