@@ -11,15 +11,13 @@ import pg from 'pg';
 import { typeTable } from '../src/arrow/types.ts';
 import { createProgram } from '../src/cli/main.ts';
 import { migrate } from '../src/db/migrate.ts';
+import { markdownTable, replaceSection } from './marked-sections.ts';
 import { withScratchServer } from './scratch.ts';
 
 /** The file. */
 export const README_FILE = fileURLToPath(new URL('../README.md', import.meta.url));
 
 const MAIN = fileURLToPath(new URL('../src/cli/bin.ts', import.meta.url));
-
-const markdownTable = (headers: readonly string[], rows: readonly (readonly string[])[]): string =>
-  [headers, headers.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
 
 const code = (text: string): string => `\`${text}\``;
 
@@ -111,28 +109,6 @@ const testsSection = async (): Promise<string> => {
     throw new Error('npm test fails here; README.md keeps the output it had');
   });
   return `\`\`\`\n${stdout.slice(stdout.lastIndexOf(' Test Files')).trimEnd()}\n\`\`\``;
-};
-
-const markers = (name: string): readonly [string, string] => [
-  `<!-- ${name}:begin -->`,
-  `<!-- ${name}:end -->`,
-];
-
-/** The generated text between a section's markers. */
-export const sectionOf = (readme: string, name: string): string => {
-  const [begin, end] = markers(name);
-  const [from, to] = [readme.indexOf(begin), readme.indexOf(end)];
-  if (from < 0 || to < from) throw new Error(`README.md has no section ${name}`);
-  return readme.slice(from + begin.length, to).trim();
-};
-
-/** The same file with another text between the section's markers. */
-export const replaceSection = (readme: string, name: string, text: string): string => {
-  const [begin, end] = markers(name);
-  sectionOf(readme, name);
-  return (
-    readme.slice(0, readme.indexOf(begin) + begin.length) + `\n${text}\n` + readme.slice(readme.indexOf(end))
-  );
 };
 
 const fillIn = async (sections: Readonly<Record<string, string>>): Promise<void> => {

@@ -13,11 +13,10 @@ import { parse } from 'yaml';
 import {
   commandsSection,
   README_FILE,
-  replaceSection,
   schemaSection,
-  sectionOf,
   typesSection,
 } from '../scripts/readme-tables.ts';
+import { replaceSection, sectionOf } from '../scripts/marked-sections.ts';
 import { createProgram } from '../src/cli/main.ts';
 import { migrate } from '../src/db/migrate.ts';
 import { createChain } from '../src/devnet/chain.ts';
