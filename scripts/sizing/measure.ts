@@ -218,6 +218,7 @@ const withImages = async (client: Client): Promise<string> => {
   await client.query('create extension if not exists pg_walinspect');
   await client.query('alter system set full_page_writes = on');
   await client.query('alter system set wal_compression = pglz');
+  await client.query(`alter system set wal_keep_size = '4GB'`);
   await client.query('select pg_reload_conf()');
   await client.query('checkpoint');
   const { rows } = await client.query<{ lsn: string }>('select pg_current_wal_lsn()::text as lsn');
@@ -226,7 +227,10 @@ const withImages = async (client: Client): Promise<string> => {
 
 /** Images of whole pages that were written since that place in the WAL, and their bytes. */
 const readImages = async (client: Client, since: string): Promise<{ count: number; bytes: number }> => {
-  await client.query('checkpoint'); // what is read must have been flushed
+  // What is read must have been flushed: by a commit that waits for it. A checkpoint would remove it.
+  await client.query('set synchronous_commit = on');
+  await client.query('select pg_current_xact_id()');
+  await client.query('set synchronous_commit = off');
   const { rows } = await client.query<{ count: number; bytes: number }>(
     'select count(*)::float8 as count, coalesce(sum(block_fpi_length), 0)::float8 as bytes from pg_get_wal_block_info($1, pg_current_wal_lsn()) where block_fpi_length > 0',
     [since],
