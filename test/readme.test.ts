@@ -10,12 +10,7 @@ import { promisify } from 'node:util';
 import type { Command } from 'commander';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
-import {
-  commandsSection,
-  README_FILE,
-  schemaSection,
-  typesSection,
-} from '../scripts/readme-tables.ts';
+import { commandsSection, README_FILE, schemaSection, typesSection } from '../scripts/readme-tables.ts';
 import { replaceSection, sectionOf } from '../scripts/marked-sections.ts';
 import { createProgram } from '../src/cli/main.ts';
 import { migrate } from '../src/db/migrate.ts';

@@ -25,7 +25,7 @@ export interface ClusterFacts {
   readonly citus: string;
   readonly nodes: readonly ClusterNode[];
   readonly shards: readonly ClusterShard[];
-  /** Tables without a primary key, columnar weeks for instance: their shards move only while their writers wait. */
+  /** Tables that logical replication cannot take along, for want of a key or of WAL: shards move only while writers wait. */
   readonly keyless: number;
 }
 
@@ -65,8 +65,8 @@ export const readClusterFacts = async (client: Client): Promise<ClusterFacts> =>
   const { rows: counted } = await sql<{ citus: string; keyless: number }>`
     select (select extversion from pg_extension where extname = 'citus') as citus,
            (select count(*)::int from pg_dist_partition d join pg_class c on c.oid = d.logicalrelid
-             where d.partmethod = 'h' and c.relkind = 'r' and c.relreplident <> 'f'
-               and not exists (select from pg_index i where i.indrelid = c.oid and (i.indisprimary or i.indisreplident))) as keyless`.execute(
+             where d.partmethod = 'h' and c.relkind = 'r' and (c.relpersistence = 'u' or c.relreplident <> 'f'
+               and not exists (select from pg_index i where i.indrelid = c.oid and (i.indisprimary or i.indisreplident)))) as keyless`.execute(
     on(client),
   );
   return {
@@ -134,7 +134,7 @@ export const adviseCluster = (
             check: 'balance',
             state: 'warning',
             says: `${fullest.node} holds ${ratio.toFixed(2)} times the mean${empty.length > 0 ? `, ${empty.map(({ node }) => node).join(', ')} nothing` : ''}`,
-            remedy: `Rebalance${keyless > 0 ? `; ${keyless} tables have no key (columnar weeks), so their writers wait while a shard moves` : ', while loading goes on'}.`,
+            remedy: `Rebalance${keyless > 0 ? `; ${keyless} tables have no key or no WAL, so writers wait while a shard moves` : ', while loading goes on'}.`,
           }
         : {
             check: 'balance',

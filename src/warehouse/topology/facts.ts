@@ -60,6 +60,8 @@ export interface TopologyFacts {
   readonly sets: readonly SetFacts[];
   /** Tables of `rows` streams that are no managed sets. */
   readonly others: readonly TableFacts[];
+  /** Names of loaded label files. */
+  readonly labels: readonly string[];
   /** Null where there is nothing to sample. */
   readonly skew: Skew | null;
 }
@@ -71,6 +73,7 @@ export const readTopologyFacts = async (client: Client): Promise<TopologyFacts> 
     server: await readServer(client),
     sets,
     others: await readOthers(client),
+    labels: await readLabels(client),
     skew: await readSkew(client, sets),
   };
 };
@@ -117,6 +120,13 @@ const readOthers = async (client: Client): Promise<TableFacts[]> => {
      where not exists (select from strata.partition_sets s where s.parent = c.oid)
      order by c.relname`.execute(on(client));
   return rows;
+};
+
+const readLabels = async (client: Client): Promise<string[]> => {
+  const { rows } = await sql<{
+    label_name: string;
+  }>`select label_name from strata.labels order by label_name`.execute(on(client));
+  return rows.map((row) => row.label_name);
 };
 
 /** 16 MB: a second of the slowest disk. */

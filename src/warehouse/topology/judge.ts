@@ -256,7 +256,7 @@ const verdictText = (
 export const judgeSkew = (skew: Skew, shards: number): SkewAdvice => {
   const [first] = skew.top;
   const share = first === undefined || skew.sampled === 0 ? 0 : first.rows / skew.sampled;
-  const fullest = (share + (1 - share) / shards) * shards;
+  const fullest = 1 + share * (shards - 1);
   const hot = fullest > HOT;
   const percent = `${(share * 100).toFixed(1)} %`;
   return {

@@ -81,8 +81,8 @@ export const digestOf = (set: SetFacts): string => {
         ? `extract(epoch from ${column})`
         : column,
   );
-  // A null is no text at all to concat_ws: each column says its place by the separator alone only if nulls are written out.
-  const written = texts.map((text) => `coalesce(${text}::text, '-')`).join(', ');
+  // Quoted, so that no two rows read the same: a null is not 'NULL', and no value holds the separator.
+  const written = texts.map((text) => `quote_nullable(${text})`).join(', ');
   return `select date_bin('168 hours', ${set.time_column}, '2000-01-02 00:00+00') as week, count(*), sum(hashtextextended(concat_ws('|', ${written}), 0)::numeric) from ${set.qualified} group by 1 order by 1`;
 };
 

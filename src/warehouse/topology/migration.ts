@@ -91,6 +91,7 @@ const copySteps = (facts: TopologyFacts, { now }: Target): MigrationStep[] => {
   return [
     ...sets.map(ensureStep),
     copyWhole('copy what is named: assets, prices, accounts that nobody holds', DICTIONARIES, 'goes on'),
+    ...(facts.labels.length === 0 ? [] : [labelsStep(facts.labels)]),
     ...sets
       .filter((set) => closedWeeks(set, now).length > 0)
       .map((set) => copyClosed(set, closedWeeks(set, now))),
@@ -132,6 +133,18 @@ const DICTIONARIES: readonly Pick<TableFacts, 'name' | 'qualified'>[] = [
   name,
   qualified: `strata.${name}`,
 }));
+
+const labelsStep = (labels: readonly string[]): MigrationStep => ({
+  title: 'load the labels again, from their files',
+  where: 'shell',
+  run: labels.map((name) => `DATABASE_URL="$CLUSTER" pgstrata labels add ${name} ${name}.csv -c citus.yaml`),
+  locks: NOTHING,
+  loading: 'goes on',
+  verify: {
+    run: ['select label_name, row_count from strata.labels order by 1'],
+    expect: 'the same on both sides',
+  },
+});
 
 const closingSteps = (): MigrationStep[] => [
   {
