@@ -105,6 +105,7 @@ describe('the compose file', () => {
       'shared_preload_libraries=citus',
       'max_prepared_transactions=200',
       'max_locks_per_transaction=512',
+      'max_worker_processes=32',
       'wal_level=logical',
     ])
       expect(first.command).toContain(setting);

@@ -30,6 +30,7 @@ const prepareSteps = ({ workers, shards }: Target): MigrationStep[] => [
       "alter system set shared_preload_libraries = 'citus'",
       'alter system set max_prepared_transactions = 200',
       'alter system set max_locks_per_transaction = 512',
+      'alter system set max_worker_processes = 32',
       "alter system set wal_level = 'logical'",
       '-- restart the node, then in the database:',
       'create extension if not exists citus',
