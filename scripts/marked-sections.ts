@@ -13,7 +13,7 @@ export const markdownTable = (headers: readonly string[], rows: readonly (readon
 export const sectionOf = (file: string, name: string): string => {
   const [begin, end] = marksOf(name);
   const [from, to] = [file.indexOf(begin), file.indexOf(end)];
-  if (from < 0 || to < from) throw new Error(`the file has no section ${name}`);
+  if (from < 0 || to < from) throw new Error(`there is no section ${name}`);
   return file.slice(from + begin.length, to).trim();
 };
 

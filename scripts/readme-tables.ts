@@ -1,4 +1,4 @@
-/** Fills in what README.md shows from the code: types, commands, schema, and the output that the demo ends in. */
+/** Fills in what README.md and docs/reference.md show from the code: types, commands, schema, and what demo and tests end in. */
 import { execFile } from 'node:child_process';
 import { readFile, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
@@ -14,8 +14,11 @@ import { migrate } from '../src/db/migrate.ts';
 import { markdownTable, replaceSection } from './marked-sections.ts';
 import { withScratchServer } from './scratch.ts';
 
-/** The file. */
+/** What a newcomer reads: it shows what the demo and the tests end in. */
 export const README_FILE = fileURLToPath(new URL('../README.md', import.meta.url));
+
+/** What is looked up: it shows types, commands and schema. */
+export const REFERENCE_FILE = fileURLToPath(new URL('../docs/reference.md', import.meta.url));
 
 const MAIN = fileURLToPath(new URL('../src/cli/bin.ts', import.meta.url));
 
@@ -37,7 +40,7 @@ export const typesSection = (): string =>
     ]),
   );
 
-/** Options that README explains once for all commands. */
+/** Options that the reference explains once for all commands. */
 const COMMON_OPTIONS = new Set(['--config', '--json']);
 
 const optionLines = (command: Command): string[] =>
@@ -111,13 +114,13 @@ const testsSection = async (): Promise<string> => {
   return `\`\`\`\n${stdout.slice(stdout.lastIndexOf(' Test Files')).trimEnd()}\n\`\`\``;
 };
 
-const fillIn = async (sections: Readonly<Record<string, string>>): Promise<void> => {
-  const readme = await readFile(README_FILE, 'utf8');
+const fillIn = async (file: string, sections: Readonly<Record<string, string>>): Promise<void> => {
+  const page = await readFile(file, 'utf8');
   const filled = Object.entries(sections).reduce(
     (text, [name, section]) => replaceSection(text, name, section),
-    readme,
+    page,
   );
-  await writeFile(README_FILE, filled);
+  await writeFile(file, filled);
 };
 
 if (import.meta.main) {
@@ -128,8 +131,9 @@ if (import.meta.main) {
     await client.connect();
     const schema = await schemaSection(client);
     await client.end();
-    await fillIn({ demo, types: typesSection(), commands: await commandsSection(), schema });
+    await fillIn(README_FILE, { demo });
+    await fillIn(REFERENCE_FILE, { types: typesSection(), commands: await commandsSection(), schema });
   });
   // The whole suite takes minutes, so it runs only when asked for: npm run readme -- --tests
-  if (process.argv.includes('--tests')) await fillIn({ tests: await testsSection() });
+  if (process.argv.includes('--tests')) await fillIn(README_FILE, { tests: await testsSection() });
 }

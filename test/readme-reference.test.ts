@@ -1,9 +1,9 @@
-/** The reference in README.md lists what there is and nothing else. */
+/** docs/reference.md lists what there is and nothing else. */
 import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { README_FILE } from '../scripts/readme-tables.ts';
+import { REFERENCE_FILE } from '../scripts/readme-tables.ts';
 import type {
   Config,
   PartitionPolicy,
@@ -15,7 +15,7 @@ import type {
 import type { ParallelConfig } from '../src/runtime/parallel-config.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
-const readme = readFileSync(README_FILE, 'utf8');
+const reference = readFileSync(REFERENCE_FILE, 'utf8');
 
 type Schedule = Config['schedule'];
 
@@ -146,7 +146,7 @@ describe('reference', () => {
       ...Object.entries(schedule).flatMap(([verb, own]) => own.map((field) => `schedule.${verb}.${field}`)),
       ...timing.map((field) => `schedule.${field}`),
     ];
-    const shown = [...readme.matchAll(/^\|.*$/gm)]
+    const shown = [...reference.matchAll(/^\|.*$/gm)]
       .map(([line]) => line.split('|')[1] ?? '')
       .flatMap((cell) => [
         ...cell.matchAll(/`((?:database|servers|streams|partitions|schedule|retry|rate|breaker)\.[^`]+)`/g),
@@ -163,7 +163,7 @@ describe('reference', () => {
       .concat([...readFileSync(join(ROOT, 'test/seed.ts'), 'utf8').matchAll(/'(PGSTRATA_\w+)'/g)])
       .map((match) => match[1] ?? '')
       .filter((name) => /^(?:PG|DATABASE_|TEST_|CONSOLIDATION_)/.test(name));
-    const section = readme.slice(readme.indexOf('### Environment'), readme.indexOf('### Arrow'));
+    const section = reference.slice(reference.indexOf('## Environment'), reference.indexOf('## Arrow'));
     const shown = [...section.matchAll(/^\| ((?:`\w+`(?:, )?)+)/gm)].flatMap((match) =>
       [...(match[1] ?? '').matchAll(/\w+/g)].map(([name]) => name),
     );

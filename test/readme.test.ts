@@ -1,16 +1,16 @@
-/** README.md keeps its word: what it shows exists, parses, runs, and equals what the code says. */
+/** README.md and docs/ keep their word: what they show exists, parses, runs, and equals what the code says. */
 import { execFile } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { dirname, join, normalize } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import type { Command } from 'commander';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
-import { commandsSection, README_FILE, schemaSection, typesSection } from '../scripts/readme-tables.ts';
+import { commandsSection, REFERENCE_FILE, schemaSection, typesSection } from '../scripts/readme-tables.ts';
 import { replaceSection, sectionOf } from '../scripts/marked-sections.ts';
 import { createProgram } from '../src/cli/main.ts';
 import { migrate } from '../src/db/migrate.ts';
@@ -20,35 +20,26 @@ import type { Devnet } from '../src/devnet/server.ts';
 import { parseConfig } from '../src/runtime/config.ts';
 import { useDatabase } from './database.ts';
 import { load, type Settings } from './jobs/loading.ts';
+import { blocksOf, PAGES, policies, proseOf, ROOT, shellLines } from './pages.ts';
 
-const ROOT = fileURLToPath(new URL('..', import.meta.url));
-const readme = readFileSync(README_FILE, 'utf8');
+const reference = readFileSync(REFERENCE_FILE, 'utf8');
 const { scripts } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
   scripts: Record<string, string>;
 };
 
 const database = useDatabase();
 
-const blocksOf = (language: string): string[] =>
-  [...readme.matchAll(/^```(\w+)\n([\s\S]*?)^```$/gm)]
-    .filter((match) => match[1] === language)
-    .map((match) => match[2] ?? '');
-
-const numbered = (blocks: readonly string[]): [number, string][] =>
-  blocks.map((block, index) => [index + 1, block]);
-
-/** Where README says that a Flight server listens; tests put a devnet there. */
+/** Where the pages say that a Flight server listens; tests put a devnet there. */
 const SHOWN_URL = 'grpc://127.0.0.1:1602';
 
 /** Command lines of shell blocks and of inline code, without those that stand for any (`pgstrata …`). */
 const commandLines = (): string[] => {
-  const shell = blocksOf('sh').flatMap((block) => block.split(/\n|&&/));
-  const inline = [
-    ...readme.replaceAll(/^```[\s\S]*?^```$/gm, '').matchAll(/`((?:pgstrata|npm|npx) [^`]+)`/g),
-  ];
-  return [...shell, ...inline.flatMap((match) => (match[1] ?? '').split('&&'))]
+  const inline = [...PAGES.keys()].flatMap((page) => [
+    ...proseOf(page).matchAll(/`((?:pgstrata|npm|npx) [^`]+)`/g),
+  ]);
+  return [...shellLines(), ...inline.flatMap((match) => (match[1] ?? '').split('&&'))]
     .map((line) => line.trim())
-    .filter((line) => line !== '' && !line.includes('…'));
+    .filter((line) => !line.includes('…'));
 };
 
 const program = await createProgram();
@@ -94,12 +85,13 @@ describe('policy files', () => {
   });
   afterAll(() => devnet.stop());
 
-  it.each(numbered(blocksOf('yaml')))('parse: block %i', (_number, yaml) => {
-    expect(Object.keys(parseConfig(yaml, environment).servers)).not.toEqual([]);
+  it.each(policies())('parse: $name', ({ text }) => {
+    expect(Object.keys(parseConfig(text, environment).servers)).not.toEqual([]);
   });
 
   it('load from a devnet where they name its address', async () => {
-    const streams = blocksOf('yaml')
+    const streams = policies()
+      .map(({ text }) => text)
       .filter((yaml) => yaml.includes(SHOWN_URL))
       .flatMap((yaml) => Object.entries((parse(yaml) as { streams: Record<string, Settings> }).streams));
     expect(streams.length).toBeGreaterThan(2);
@@ -113,10 +105,11 @@ describe('policy files', () => {
   it('are what the library examples need', { timeout: 120_000 }, async () => {
     const folder = await mkdtemp(join(tmpdir(), 'pgstrata-readme-'));
     try {
-      const [policy = ''] = blocksOf('yaml');
+      const policy = policies()[0]?.text ?? '';
+      const examples = blocksOf('ts').map(({ text }, index) => [index + 1, text] as const);
       const door = pathToFileURL(join(ROOT, 'src/index.ts'));
       await writeFile(join(folder, 'pgstrata.yaml'), policy.replace(SHOWN_URL, devnet.url));
-      for (const [number, example] of numbered(blocksOf('ts'))) {
+      for (const [number, example] of examples) {
         await writeFile(join(folder, `typed${number}.ts`), example);
         await writeFile(
           join(folder, `run${number}.mts`),
@@ -128,7 +121,7 @@ describe('policy files', () => {
       const env = { ...process.env, DATABASE_URL: url };
       await migrate({ connectionString: url });
       let said = '';
-      for (const [number] of numbered(blocksOf('ts'))) {
+      for (const [number] of examples) {
         const { stdout } = await promisify(execFile)(process.execPath, [`run${number}.mts`], {
           cwd: folder,
           env,
@@ -164,8 +157,39 @@ const typeCheck = async (folder: string): Promise<void> => {
 };
 
 describe('SQL', () => {
-  it.each(numbered(blocksOf('sql')))('runs: block %i', async (_number, text) => {
-    await database.pool.query(text);
+  it.each(blocksOf('sql'))('runs: $name', async ({ text }) => {
+    // Undone again: roles belong to the whole server, and no block rests on another.
+    await database.pool.query(`begin; ${text}; rollback`);
+  });
+});
+
+/** What GitHub makes of a heading, to be linked to. */
+const anchorOf = (heading: string): string =>
+  heading
+    .toLowerCase()
+    .replaceAll(/[^\p{L}\p{N}\p{M} _-]/gu, '')
+    .replaceAll(' ', '-');
+
+const anchorsOf = (page: string): string[] =>
+  [...proseOf(page).matchAll(/^#+ (.*)$/gm)].map((match) => anchorOf(match[1] ?? ''));
+
+describe('links', () => {
+  const links = [...PAGES.keys()].flatMap((page) =>
+    [...proseOf(page).matchAll(/\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)/g)].map((match) => ({
+      page,
+      file: match[1] === '' ? page : normalize(join(dirname(page), match[1] ?? '')),
+      anchor: match[2],
+    })),
+  );
+
+  it.each(links)('of $page lead somewhere: $file $anchor', ({ file, anchor }) => {
+    expect(existsSync(join(ROOT, file))).toBe(true);
+    if (anchor !== undefined) expect(anchorsOf(file)).toContain(anchor);
+  });
+
+  it('lead to every page', () => {
+    const linked = new Set(links.map(({ file }) => file));
+    expect([...PAGES.keys()].filter((page) => page !== 'README.md' && !linked.has(page))).toEqual([]);
   });
 });
 
@@ -173,15 +197,15 @@ describe('generated sections', () => {
   const hint = 'run `npm run readme`';
 
   it('types', () => {
-    expect(sectionOf(readme, 'types'), hint).toBe(typesSection());
+    expect(sectionOf(reference, 'types'), hint).toBe(typesSection());
   });
 
   it('commands', async () => {
-    expect(sectionOf(readme, 'commands'), hint).toBe(await commandsSection());
+    expect(sectionOf(reference, 'commands'), hint).toBe(await commandsSection());
   });
 
   it('schema', async () => {
-    expect(sectionOf(readme, 'schema'), hint).toBe(await schemaSection(database.pool));
+    expect(sectionOf(reference, 'schema'), hint).toBe(await schemaSection(database.pool));
   });
 
   it('are replaced between their markers only', () => {

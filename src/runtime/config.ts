@@ -56,7 +56,7 @@ export const parseConfig = (text: string, environment: NodeJS.ProcessEnv, file =
       `${file} has ${count}:\n${faults.map((fault) => `  - ${fault}`).join('\n')}`,
       {
         file,
-        remedy: 'Mend the file; README.md, "Configuration", describes every field.',
+        remedy: 'Mend the file; docs/reference.md, "Configuration", describes every field.',
       },
     );
   }

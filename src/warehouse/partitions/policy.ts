@@ -40,7 +40,7 @@ export const groupsJson = (groups: Readonly<Record<string, readonly string[]>>):
 
 /** SQLSTATEs of check_groups(), and of the constraint that only sets of list layout have groups. */
 const GROUP_FAULTS: Readonly<Record<string, string>> = {
-  '22023': 'Mend the groups; README.md, "Configuration", says how they are written.',
+  '22023': 'Mend the groups; docs/reference.md, "Configuration", says how they are written.',
   '23514': 'Leave `groups` out: a set keeps the layout it was created with.',
 };
 
