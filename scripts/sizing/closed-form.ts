@@ -100,7 +100,7 @@ const settlingBytes = (rates: Rates, scenario: Scenario): number =>
   shareOf(scenario);
 
 /** Disk of the fullest worker, the room for settling included. */
-export const diskBytes = (rates: Rates, scenario: Scenario): number => {
+const diskBytes = (rates: Rates, scenario: Scenario): number => {
   const { state } = rates.bytes;
   const kept = KEPT.reduce((sum, table) => sum + keptBytes(rates, scenario, table), 0);
   return (

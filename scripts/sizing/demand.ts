@@ -58,7 +58,7 @@ export interface Scenario {
 }
 
 export const HOURS_PER_WEEK = 168;
-export const PAGE_BYTES = 8192;
+const PAGE_BYTES = 8192;
 export const HOUR_S = 3600;
 export const WEEK_S = HOURS_PER_WEEK * HOUR_S;
 

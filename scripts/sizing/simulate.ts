@@ -32,7 +32,7 @@ export interface Run {
 }
 
 /** Seconds without writes until a standby has taken over. */
-export const FAILOVER_S = 60;
+const FAILOVER_S = 60;
 
 /** Share of the bandwidth that copying a lost worker may take from ingest. */
 const REPLICATE_SHARE = 0.5;

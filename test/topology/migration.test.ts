@@ -34,7 +34,7 @@ const argumentsOf = async (line: string): Promise<string[][]> => {
     .split('END\0')
     .slice(0, -1)
     .map((words) => words.split('\0').slice(0, -1))
-    .toSorted();
+    .toSorted(([a = ''], [b = '']) => a.localeCompare(b));
 };
 
 describe('the steps', () => {

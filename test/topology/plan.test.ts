@@ -67,7 +67,7 @@ describe('plan-topology', () => {
       accounts: 2001,
       top: [
         { account: HOT, rows: 2000 },
-        ...Array<unknown>(9).fill({ account: expect.stringMatching(/^0x/) as string, rows: 1 }),
+        ...Array.from({ length: 9 }, () => ({ account: expect.stringMatching(/^0x/) as string, rows: 1 })),
       ],
     });
     expect(plan.migration.length).toBeGreaterThan(10);

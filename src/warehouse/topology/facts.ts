@@ -130,7 +130,7 @@ const readLabels = async (client: Client): Promise<string[]> => {
 };
 
 /** 16 MB: a second of the slowest disk. */
-export const SAMPLE_PAGES = 2000;
+const SAMPLE_PAGES = 2000;
 const PAGE_BYTES = 8192;
 const TOP = 10;
 
