@@ -47,7 +47,7 @@ const TRANSFERS = 'SELECT _block_num, timestamp, log_index, token, "from", "to",
 const ROWS = 'SELECT _block_num, timestamp, log_index, tx_hash, token, "from", "to", value FROM transfers';
 
 const TABLES_EMPTY =
-  'truncate strata.balance_changes, strata.quarantine, strata.stream_batches, strata.sources, strata.streams, strata.prices, strata.assets, strata.fold_progress restart identity';
+  'truncate strata.balance_changes, strata.quarantine, strata.stream_batches, strata.sources, strata.streams, strata.assets, strata.prices, strata.fold_progress restart identity';
 
 const transfersPolicy = (url: string): string => `
 servers: { bench: { url: "${url}" } }

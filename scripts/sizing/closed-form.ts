@@ -29,6 +29,8 @@ export interface WorkersNeeded {
 
 /** Shards of each worker: enough that its cores share a fold, few enough that a leaf of a week is no crumb. */
 const SHARDS_PER_WORKER = 16;
+/** More are refused. */
+const SHARDS_MAX = 1024;
 
 /** Processors that ingest may take at its peak; the others maintain and answer. */
 const INGEST_SHARE = 0.5;
@@ -74,7 +76,7 @@ export const workersNeeded = (
 /** A Citus cluster of as many workers as the hardest limit asks for; at least two. */
 export const citusFor = (rates: Rates, workload: Workload, machine: Machine, policy: Policy): Cluster => {
   const workers = Math.max(2, ...Object.values(workersNeeded(rates, workload, machine, policy)));
-  return { topology: 'citus', workers, shards: workers * SHARDS_PER_WORKER, machine };
+  return { topology: 'citus', workers, shards: Math.min(SHARDS_MAX, workers * SHARDS_PER_WORKER), machine };
 };
 
 /** Bytes of a table that the fullest worker keeps, when everything has settled that should have. */
@@ -166,8 +168,7 @@ export const sizingOf = (rates: Rates, scenario: Scenario): Sizing => {
     replicate_hours: disk / moving / HOUR,
     coordinator_cores:
       cluster.topology === 'single' ? 0 : (perSecond * workload.peak * (cpu.coordinator ?? 0)) / 1e6,
-    load_history_week_hours:
-      (own * (cpu.copy_bulk + cpu.fold_bulk)) / 1e6 / (cluster.machine.cores * USABLE.cores) / HOUR,
+    load_history_week_hours: bulkHours(rates, scenario),
   };
 };
 
@@ -202,6 +203,15 @@ const hotOnly = (rates: Rates, scenario: Scenario): number =>
         rowBytes(rates, table, scenario.cluster.topology).hot,
     0,
   );
+
+/** Hours for a week of history in bulk, loaders on the same cores: as fast as cores, or disks that take it once and read it once. */
+const bulkHours = ({ cpu_s_per_million: cpu, bytes }: Rates, scenario: Scenario): number => {
+  const { cores, disk_bytes_s } = scenario.cluster.machine;
+  const own = rowsPerWeek(scenario.workload) * shareOf(scenario);
+  const cpu_s = (own * (cpu.loader + cpu.copy_bulk + cpu.fold_bulk)) / 1e6 / (cores * USABLE.cores);
+  const row = bytes.changes.heap + bytes.changes.key + bytes.balances.heap + bytes.balances.key;
+  return Math.max(cpu_s, (own * row * 2) / (disk_bytes_s * USABLE.bandwidth)) / HOUR;
+};
 
 /** Seconds that one connection needs for a row: on Citus the coordinator's part, and the workers' as their shards share it. */
 export const writerSeconds = (

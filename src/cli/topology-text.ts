@@ -1,7 +1,7 @@
 /** What `plan-topology` found, as people read it. */
-import type { Limit } from '../warehouse/topology/judge.ts';
-import type { MigrationStep } from '../warehouse/topology/migration-step.ts';
-import type { TopologyPlan } from '../warehouse/topology/read.ts';
+import type { Limit } from '../warehouse/scaling/judge.ts';
+import type { MigrationStep } from '../warehouse/scaling/migration-step.ts';
+import type { TopologyPlan } from '../warehouse/scaling/read.ts';
 import { table, type Cell } from './output.ts';
 import { byteSize } from './plan-text.ts';
 

@@ -1,8 +1,8 @@
 /** When one machine is enough, how many would be, whether shards should move: judged from figures alone. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { adviseCluster, type ClusterFacts } from '../../src/warehouse/topology/cluster.ts';
-import { adviseTopology, judgeSkew, type Limit, type Machine } from '../../src/warehouse/topology/judge.ts';
+import { adviseCluster, type ClusterFacts } from '../../src/warehouse/scaling/cluster.ts';
+import { adviseTopology, judgeSkew, type Limit, type Machine } from '../../src/warehouse/scaling/judge.ts';
 import { propertyOptions } from '../seed.ts';
 import { NOW, setOf, warehouseOf } from './facts.ts';
 

@@ -6,10 +6,10 @@ import pg from 'pg';
 import { from as copyFrom, to as copyTo } from 'pg-copy-streams';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { withClient } from '../../src/db/pool.ts';
-import { readTopologyFacts } from '../../src/warehouse/topology/facts.ts';
-import { planMigration, type Way } from '../../src/warehouse/topology/migration.ts';
-import { pipe, psql, WEEK, type MigrationStep } from '../../src/warehouse/topology/migration-step.ts';
-import { digestOf } from '../../src/warehouse/topology/migration-weeks.ts';
+import { readTopologyFacts } from '../../src/warehouse/scaling/facts.ts';
+import { planMigration, type Way } from '../../src/warehouse/scaling/migration.ts';
+import { pipe, psql, WEEK, type MigrationStep } from '../../src/warehouse/scaling/migration-step.ts';
+import { digestOf } from '../../src/warehouse/scaling/migration-weeks.ts';
 import { useDatabase } from '../database.ts';
 import { NOW, setOf, warehouseOf } from './facts.ts';
 

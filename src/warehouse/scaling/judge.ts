@@ -66,6 +66,8 @@ const SOON_SHARE = 0.7;
 const SHARDS_PER_WORKER = 16;
 const WORKERS_MIN = 2;
 const SHARDS_MIN = 32;
+/** More are refused: each is a set of tables on some worker. */
+const SHARDS_MAX = 1024;
 /** A shard this many times fuller than the mean decides alone how fast the cluster is. */
 const HOT = 2;
 /** Weeks that growth is measured on. */
@@ -87,7 +89,7 @@ export const adviseTopology = (facts: TopologyFacts, machine: Machine, outlook: 
   const shares = limits.filter(({ limit }) => limit !== 'locks').flatMap(({ share }) => share ?? []);
   const hardest = Math.max(0, ...shares);
   const workers = Math.max(WORKERS_MIN, Math.ceil(hardest));
-  const shards = Math.max(SHARDS_MIN, workers * SHARDS_PER_WORKER);
+  const shards = Math.min(SHARDS_MAX, Math.max(SHARDS_MIN, workers * SHARDS_PER_WORKER));
   const known = limits.some(({ limit, share }) => limit === 'disk' && share !== null);
   const verdict =
     hardest > 1

@@ -62,7 +62,9 @@ const prepareSteps = ({ workers, shards }: Target): MigrationStep[] => [
   {
     title: `make the schema there, in ${shards} shards`,
     where: 'shell',
-    run: ['DATABASE_URL="$CLUSTER" pgstrata migrate -c citus.yaml   # the policy file, with topology: citus'],
+    run: [
+      `DATABASE_URL="$CLUSTER" pgstrata migrate -c citus.yaml   # the policy file, with topology: citus and shards: ${shards}`,
+    ],
     locks: NOTHING,
     loading: 'goes on',
     verify: {

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createPool } from '../../src/db/pool.ts';
-import { planTopology, type TopologyPlan } from '../../src/warehouse/topology/read.ts';
+import { planTopology, type TopologyPlan } from '../../src/warehouse/scaling/read.ts';
 import { jsonOf, openFolder, type Folder } from '../cli/command.ts';
 import { useDatabase } from '../database.ts';
 

@@ -1,5 +1,5 @@
 /** Warehouses for the tests of judging: made of figures alone. */
-import type { SetFacts, TopologyFacts } from '../../src/warehouse/topology/facts.ts';
+import type { SetFacts, TopologyFacts } from '../../src/warehouse/scaling/facts.ts';
 
 const WEEK_MS = 7 * 86_400_000;
 /** A Wednesday. */
