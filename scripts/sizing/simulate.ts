@@ -74,7 +74,7 @@ interface Job {
   cpu_s: number;
   bytes: number;
   /** What finishing it does to the disk. */
-  readonly after: () => void;
+  readonly after: (hour: number) => void;
 }
 
 /** What changes from hour to hour. */
@@ -101,6 +101,7 @@ export const simulate = (rates: Rates, scenario: Scenario, run: Run): Outcome =>
   const { state: row } = rates.bytes;
   const base = keysOf(scenario.workload) * shareOf(scenario) * (row.heap + row.key);
   const state: State = { waiting: 0, disk: base, high: base, jobs: [], releases: [], done: [] };
+  const model = prepare(rates, scenario, run);
   const hours: Hour[] = [];
   for (let hour = 0; hour < run.weeks * HOURS_PER_WEEK; hour++) {
     if (hour > 0 && hour % HOURS_PER_WEEK === 0) turnWeek(rates, scenario, state, hour);
@@ -114,7 +115,7 @@ export const simulate = (rates: Rates, scenario: Scenario, run: Run): Outcome =>
         bytes: state.disk,
         after: nothing,
       });
-    hours.push(passHour(rates, scenario, state, hour, run));
+    hours.push(passHour(model, state, hour));
   }
   return summarise(scenario, state, hours);
 };
@@ -150,9 +151,9 @@ const turnWeek = (rates: Rates, scenario: Scenario, state: State, hour: number):
         cores: SETTLE_CORES,
         cpu_s: rows * settleCpu(rates, cluster.topology),
         bytes: rows * (hot + 2 * settled),
-        after: () => {
+        after: (done) => {
           state.disk += rows * settled;
-          state.releases.push({ at: hour + policy.hold_days * 24, bytes: rows * hot });
+          state.releases.push({ at: done + policy.hold_days * 24, bytes: rows * hot });
         },
       });
     if (week > retain)
@@ -173,15 +174,43 @@ const turnWeek = (rates: Rates, scenario: Scenario, state: State, hour: number):
     });
 };
 
-/** Rows that come in this hour: one hour of the day is the peak, the others share the rest. */
-const arrivals = (scenario: Scenario, hour: number): number => {
+/** What is the same in every week. */
+interface Model {
+  readonly run: Run;
+  readonly machine: Scenario['cluster']['machine'];
+  /** Of a row, in each hour of a week. */
+  readonly costs: readonly { readonly cpu_s: number; readonly bytes: number }[];
+  readonly hotBytes: number;
+  /** Rows an hour that the streams' connections can write for this worker. */
+  readonly written: number;
+  /** Rows that come in the busiest hour of a day, and in each of the others. */
+  readonly arrivals: { readonly peak: number; readonly other: number };
+}
+
+const prepare = (rates: Rates, scenario: Scenario, run: Run): Model => {
+  const { cluster, workload, policy } = scenario;
   const mean = ownRows(scenario) / HOURS_PER_WEEK;
-  const { peak } = scenario.workload;
-  return hour % 24 === 18 ? mean * peak : (mean * (24 - peak)) / 23;
+  return {
+    run,
+    machine: cluster.machine,
+    costs: Array.from({ length: HOURS_PER_WEEK }, (_unused, hour) => {
+      const cost = costOfRow(rates, policy, missedShare(rates, scenario, (hour + 1) / HOURS_PER_WEEK));
+      return { cpu_s: cost.cpu_s, bytes: cost.write_bytes + cost.read_bytes };
+    }),
+    hotBytes: KEPT.reduce((sum, table) => sum + rowBytes(rates, table, cluster.topology).hot, 0),
+    written: ((workload.streams * HOUR_S) / writerSeconds(rates, cluster)) * shareOf(scenario),
+    arrivals: { peak: mean * workload.peak, other: (mean * (24 - workload.peak)) / 23 },
+  };
 };
 
-const passHour = (rates: Rates, scenario: Scenario, state: State, hour: number, run: Run): Hour => {
-  const { machine } = scenario.cluster;
+/** The busiest hour of each day. */
+const BUSIEST = 18;
+
+const passHour = (
+  { run, machine, costs, hotBytes, written, arrivals }: Model,
+  state: State,
+  hour: number,
+): Hour => {
   const budget = {
     cpu: machine.cores * USABLE.cores * HOUR_S,
     bytes: machine.disk_bytes_s * USABLE.bandwidth * HOUR_S,
@@ -189,31 +218,23 @@ const passHour = (rates: Rates, scenario: Scenario, state: State, hour: number, 
   const left = { ...budget };
   const replicating = state.jobs[0]?.kind === 'replicate';
   if (replicating) work(state, state.jobs[0]!, left, hour, REPLICATE_SHARE, machine.net_bytes_s);
-  const cost = costOfRow(
-    rates,
-    scenario.policy,
-    missedShare(rates, scenario, ((hour % HOURS_PER_WEEK) + 1) / HOURS_PER_WEEK),
-  );
+  const cost = costs[hour % HOURS_PER_WEEK]!;
   const open = hour === run.lost_at ? 1 - FAILOVER_S / HOUR_S : 1;
-  // The streams' connections write for all workers; ours is a part of it.
-  const written =
-    ((scenario.workload.streams * HOUR_S) / writerSeconds(rates, scenario.cluster)) * shareOf(scenario);
-  const capacity =
-    Math.min(left.cpu / cost.cpu_s, left.bytes / (cost.write_bytes + cost.read_bytes), written) * open;
-  const wanted = state.waiting + arrivals(scenario, hour);
+  const capacity = Math.min(left.cpu / cost.cpu_s, left.bytes / cost.bytes, written) * open;
+  const wanted = state.waiting + (hour % 24 === BUSIEST ? arrivals.peak : arrivals.other);
   const taken = Math.min(wanted, capacity);
   state.waiting = wanted - taken;
   left.cpu -= taken * cost.cpu_s;
-  left.bytes -= taken * (cost.write_bytes + cost.read_bytes);
-  state.disk +=
-    taken * KEPT.reduce((sum, table) => sum + rowBytes(rates, table, scenario.cluster.topology).hot, 0);
+  left.bytes -= taken * cost.bytes;
+  state.disk += taken * hotBytes;
+  // A copy, for what is done leaves the list.
   for (const job of state.jobs.filter(({ kind }) => kind !== 'replicate'))
     work(state, job, left, hour, 1, machine.net_bytes_s);
   release(state, hour);
   return {
     cpu: 1 - left.cpu / budget.cpu,
     bandwidth: 1 - left.bytes / budget.bytes,
-    ingest: (taken * (cost.write_bytes + cost.read_bytes)) / budget.bytes,
+    ingest: (taken * cost.bytes) / budget.bytes,
     waiting: state.waiting,
     capacity: capacity / HOUR_S,
     replicating,
@@ -241,12 +262,13 @@ const work = (
   if (part < 1) return;
   state.jobs.splice(state.jobs.indexOf(job), 1);
   state.done.push({ kind: job.kind, hours: hour + 1 - job.due });
-  job.after();
+  job.after(hour);
 };
 
 /** Held and dropped weeks give their room back when their time has passed. */
 const release = (state: State, hour: number): void => {
   state.high = Math.max(state.high, state.disk);
+  if (!state.releases.some(({ at }) => at <= hour)) return;
   for (const one of state.releases.filter(({ at }) => at <= hour)) {
     state.disk -= one.bytes;
     state.releases.splice(state.releases.indexOf(one), 1);

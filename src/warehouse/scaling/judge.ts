@@ -101,7 +101,7 @@ export const adviseTopology = (facts: TopologyFacts, machine: Machine, outlook: 
           : 'unknown';
   return {
     verdict,
-    says: verdictText(verdict, limits, outlook),
+    says: `${verdictText(verdict, limits, outlook)}${workers > SHARDS_MAX ? '; that is more than one cluster holds: cut into several clusters, by network or by asset' : ''}`,
     limits,
     growth: { bytes_per_week: bytesPerWeek, rows_per_week: rowsOf(grown) },
     workers,
