@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 import { LongestFirst } from './test/order.ts';
 
-// Each test file has a process of its own, which compiles what it imports: once is enough.
+// Each worker, and each run, compiles what it imports: once is enough.
 process.env['NODE_COMPILE_CACHE'] ??= fileURLToPath(new URL('node_modules/.cache/pgstrata', import.meta.url));
 
 export default defineConfig({
@@ -16,6 +16,9 @@ export default defineConfig({
     // One more than the cores of a small machine: some of a test's time is a wait.
     maxWorkers: 3,
     pool: 'forks',
+    // A worker takes one file after the other, and loads what they import once: a file has a database of its own, and leaves
+    // nothing behind in the process.
+    isolate: false,
     sequence: { sequencer: LongestFirst },
     // Node runs our TypeScript as it is, in tests as for users; what a bundler would add is time.
     experimental: { viteModuleRunner: false, nodeLoader: false },

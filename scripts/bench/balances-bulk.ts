@@ -11,14 +11,18 @@ import type { BenchOptions } from '../bench.ts';
 import { withScratchServer } from '../scratch.ts';
 import { FIRST_WEEK, HISTORY } from './balances-history.ts';
 import { median, result, type BenchResult } from './result.ts';
+import { timed } from './server-cpu.ts';
 
 /** Changes of the week. */
 const CHANGES = 2_000_000;
 
-/** The case `bulk`: seconds, and the ratio to the COPY. */
+/** Connections that fold. */
+const CONNECTIONS = 2;
+
+/** The case `bulk`: seconds and the ratio to the COPY, by the clock and by the server's CPU. */
 export const bulkCase = async ({ runs, say }: BenchOptions): Promise<BenchResult[]> => {
-  const folds: number[] = [];
-  const copies: number[] = [];
+  const folds: Cost[] = [];
+  const copies: Cost[] = [];
   await withScratchServer(async (url) => {
     await migrate({ connectionString: url });
     const pool = createPool(url, { synchronousCommit: 'off' });
@@ -26,23 +30,32 @@ export const bulkCase = async ({ runs, say }: BenchOptions): Promise<BenchResult
       await makeWeek(client);
       const rows = await rowsInMemory(url);
       for (let run = 1; run <= runs; run++) {
-        copies.push(await copyCost(client, url, rows));
-        folds.push(await foldCost(client, pool));
-        say(`bulk run ${run}: fold ${folds.at(-1)!.toFixed(1)} s, COPY ${copies.at(-1)!.toFixed(1)} s`);
+        const copy = await copyCost(client, url, rows);
+        const fold = await foldCost(client, pool);
+        copies.push(copy);
+        folds.push(fold);
+        say(`bulk run ${run}: fold ${shown(fold)}, COPY ${shown(copy)}`);
       }
     });
     await pool.end();
   });
+  const what = `bulk fold of a week of ${CHANGES.toLocaleString('en')} changes`;
+  const middle = (costs: readonly Cost[], of: keyof Cost): number => median(costs.map((cost) => cost[of]));
   return [
+    result('balances', what, middle(folds, 'seconds'), 's', middle(copies, 'seconds')),
     result(
       'balances',
-      `bulk fold of a week of ${CHANGES.toLocaleString('en')} changes`,
-      median(folds),
+      `${what}, CPU of one of its ${CONNECTIONS} connections`,
+      middle(folds, 'cpu') / CONNECTIONS,
       's',
-      median(copies),
+      middle(copies, 'cpu'),
     ),
   ];
 };
+
+type Cost = Awaited<ReturnType<typeof timed>>;
+
+const shown = ({ seconds, cpu }: Cost): string => `${seconds.toFixed(1)} s (CPU ${cpu.toFixed(1)} s)`;
 
 const makeWeek = async (client: Client): Promise<void> => {
   await client.query(
@@ -56,17 +69,11 @@ const makeWeek = async (client: Client): Promise<void> => {
   await client.query('vacuum analyze strata.balance_changes');
 };
 
-const seconds = async (work: () => Promise<unknown>): Promise<number> => {
-  const started = performance.now();
-  await work();
-  return (performance.now() - started) / 1000;
-};
-
-const foldCost = async (client: Client, pool: Pool): Promise<number> => {
+const foldCost = async (client: Client, pool: Pool): Promise<Cost> => {
   await client.query('truncate strata.account_balances, strata.account_balances_current');
   await client.query('update strata.balance_status set stale = false');
   await client.query('checkpoint');
-  return seconds(() => foldWeek(pool, { week: new Date(FIRST_WEEK) }));
+  return timed(client, () => foldWeek(pool, { week: new Date(FIRST_WEEK), workers: CONNECTIONS }));
 };
 
 /** Bytes handed to the socket at a time. */
@@ -96,13 +103,13 @@ const rowsInMemory = async (url: string): Promise<readonly Buffer[]> => {
 };
 
 /** The same rows through COPY, from memory over one connection: the reference of the bench `ingest`. */
-const copyCost = async (client: Client, url: string, rows: readonly Buffer[]): Promise<number> => {
+const copyCost = async (client: Client, url: string, rows: readonly Buffer[]): Promise<Cost> => {
   await client.query('drop table if exists public.plain_changes');
   await client.query('create table public.plain_changes (like strata.balance_changes)');
   await client.query('checkpoint');
   const loader = new pg.Client({ connectionString: url, options: '-c synchronous_commit=off' });
   await loader.connect();
-  const taken = await seconds(() =>
+  const taken = await timed(client, () =>
     pipeline(
       Readable.from(rows),
       loader.query(copyFrom('copy public.plain_changes from stdin (format binary)')),

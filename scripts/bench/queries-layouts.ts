@@ -107,25 +107,36 @@ const seconds = async (work: () => Promise<unknown>): Promise<number> => {
   return (performance.now() - started) / 1000;
 };
 
+/** What loading a week spends its seconds on. */
+export const PARTS = ['open', 'copy', 'keys', 'place', 'commit'] as const;
+export type PartSeconds = Readonly<Record<(typeof PARTS)[number], number>>;
+
 /** Loads the drawn week into pgstrata's layout as history is: into tables beside the set, keys after the rows, then into place. */
-const loadOurs = async (client: ClientBase, week: number): Promise<number> => {
+const loadOurs = async (client: ClientBase, week: number): Promise<PartSeconds> => {
   // Made beforehand, like the reference's bytes: in a stream it is part of the encoding, at millions of rows a second.
   const parts = byLeaf(await inMemory(client, OURS));
   await client.query(`select strata.ensure_weeks('account_balances', $1, $1)`, [weekText(week)]);
-  return seconds(async () => {
+  let leaves: readonly { readonly leaf: string; readonly fresh: string }[] = [];
+  const open = await seconds(async () => {
     await client.query('begin');
-    const { rows: leaves } = await client.query<{ leaf: string; fresh: string }>(
-      `select l.leaf::text, strata.open_fresh_leaf(l.leaf)::text as fresh from strata.week_leaves('account_balances', $1) l order by l.remainder`,
+    ({ rows: leaves } = await client.query<{ leaf: string; fresh: string }>(
+      `select l.leaf::text, f.filled::text as fresh
+         from strata.week_leaves('account_balances', $1) l cross join lateral strata.fill_leaf(l.leaf, '{account_address}', 'select null limit 0') f
+        order by l.remainder`,
       [weekText(week)],
-    );
+    ));
+  });
+  const copy = await seconds(async () => {
     for (const [remainder, part] of parts.entries()) await copyInto(client, leaves[remainder]!.fresh, part);
+  });
+  const keys = await seconds(async () => {
     for (const { leaf, fresh } of leaves)
       await client.query('select strata.build_indexes_like($1, $2)', [leaf, fresh]);
-    await client.query('select strata.place_week_partition($1, r) from generate_series(0, 3) r', [
-      weekText(week),
-    ]);
-    await client.query('commit');
   });
+  const place = await seconds(() =>
+    client.query('select strata.place_week_partition($1, r) from generate_series(0, 3) r', [weekText(week)]),
+  );
+  return { open, copy, keys, place, commit: await seconds(() => client.query('commit')) };
 };
 
 const REFERENCE_INDEXES = [
@@ -156,7 +167,7 @@ const loadReference = async (client: ClientBase, week: number): Promise<number> 
 /** Rows of a week, and the seconds that loading them took. */
 export interface LoadCost {
   readonly rows: number;
-  readonly ours: number;
+  readonly ours: PartSeconds;
   readonly reference: number;
 }
 

@@ -10,6 +10,7 @@ import {
   createLayouts,
   indexActivities,
   loadWeek,
+  PARTS,
   settle,
   SHAPE,
   weekText,
@@ -56,7 +57,13 @@ const measure = async (client: ClientBase, options: BenchOptions): Promise<Bench
     if (week % 10 === 0) say(`${week} weeks loaded`);
   }
   const indexed = await indexActivities(client);
-  const sum = (side: keyof LoadCost): number => costs.reduce((total, cost) => total + cost[side], 0);
+  const sum = (of: (cost: LoadCost) => number): number => costs.reduce((total, cost) => total + of(cost), 0);
+  const parts = PARTS.map((part) => [part, sum(({ ours }) => ours[part])] as const);
+  const ours = parts.reduce((total, [, spent]) => total + spent, 0);
+  const rows = sum((cost) => cost.rows);
+  say(
+    `load: ${parts.map(([part, spent]) => `${part} ${spent.toFixed(1)} s`).join(', ')}, index ${indexed.toFixed(1)} s`,
+  );
   await settle(client, SHAPE.weeks);
   say('settled');
   const long = await lookUp(client, SHAPE.weeks);
@@ -65,9 +72,9 @@ const measure = async (client: ClientBase, options: BenchOptions): Promise<Bench
     result(
       'queries',
       'load, rows a second',
-      sum('rows') / (sum('ours') + indexed),
+      rows / (ours + indexed),
       'rows/s',
-      sum('rows') / sum('reference'),
+      rows / sum((cost) => cost.reference),
     ),
     result('queries', 'disk', bytes, 'bytes', await bytesOf(client, 'reference.account_balances')),
     ...(await layoutCases(client, runs)),

@@ -5,6 +5,10 @@ set timezone = 'UTC'
 set datestyle = 'ISO'
 set work_mem = '256MB'
 set maintenance_work_mem = '256MB'
+-- Partitions are what is filled side by side: sharing one index build costs more than it gives.
+set max_parallel_maintenance_workers = 0
+-- Enough to plan what follows; autovacuum looks closer.
+set default_statistics_target = 10
 -- Most keys of the state take part: reading it whole beats a look-up per key.
 set enable_nestloop = off
 as $$
@@ -61,23 +65,20 @@ begin
               else '(select case a.grain when ''hour'' then interval ''1 hour'' else interval ''1 day'' end from strata.assets a where a.asset_id = c.asset_id)' end
     into step from strata.assets a where not a.observed;
 
-  filled := strata.open_fresh_leaf(target.leaf);
   -- One sort and one window: the last change of a period has its balance, and its place among its peers is their number.
-  execute format($fold$
-    insert into %1$s (account_address, asset_id, "timestamp", balance, change_count)
+  select f.* into filled, folded from strata.fill_leaf(target.leaf, '{account_address,asset_id,timestamp,balance,change_count}', format($fold$
     select p.account_address, p.asset_id, p.period, coalesce(s.balance, 0) + p.so_far, p.change_count
       from (
         select c.account_address, c.asset_id, c.period, sum(c.delta) over so_far as so_far,
                (row_number() over so_far - rank() over so_far)::int + 1 as change_count, lead(c.period) over so_far as next_period
-          from (select c.account_address, c.asset_id, date_bin(%4$s, c.block_time, timestamptz '1970-01-01 00:00:00+00') as period, c.delta
-                  from %2$s) c
+          from (select c.account_address, c.asset_id, date_bin(%3$s, c.block_time, timestamptz '1970-01-01 00:00:00+00') as period, c.delta
+                  from %1$s) c
         window so_far as (partition by c.account_address, c.asset_id order by c.period rows unbounded preceding)
       ) p
-      left join %3$s s on s.account_address = p.account_address and s.asset_id = p.asset_id
+      left join %2$s s on s.account_address = p.account_address and s.asset_id = p.asset_id
      where p.next_period is distinct from p.period
      order by p.account_address, p.asset_id, p.period
-  $fold$, filled, changes, state, step);
-  get diagnostics folded = row_count;
+  $fold$, changes, state, step)) f;
   if filled <> target.leaf then
     perform strata.build_indexes_like(target.leaf, filled);
     execute format('analyze %s (account_address)', filled);

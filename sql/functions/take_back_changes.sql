@@ -8,12 +8,15 @@ set work_mem = '64MB'
 as $$
 declare
   taken bigint;
+  grain text;
 begin
   if min_time < (select s.retained_from from strata.partition_sets s where s.set_name = 'balance_changes') then
     raise exception 'a reorg reaches back to balance changes of %, which are no longer retained', min_time
       using errcode = 'object_not_in_prerequisite_state',
             hint = 'Undo the retention of balance_changes, and retain more weeks of it than reorgs are deep.';
   end if;
+  select st.grain into strict grain
+    from strata.sources src join strata.streams st on st.stream = src.stream where src.source_id = take_back_changes.source_id;
   perform strata.open_deltas();
   -- The literal time prunes the weeks before the fork. What of this was folded is decided under the lock of the fold, by
   -- stage_taken_back(): taken here already, that lock would be held while other rows are written, and deadlock with them.
@@ -25,14 +28,14 @@ begin
       returning c.account_address, c.asset_id, c.block_time, c.block_num, c.delta
     ), kept as (
       insert into pg_temp.taken_changes (source_id, account_address, asset_id, period, block_num, delta, change_count)
-      select %1$s, g.account_address, g.asset_id, strata.period_start(st.grain, g.block_time), g.block_num, -sum(g.delta), -count(*)
+      -- period_start() spelt out: a call for each change would take longer than all the rest.
+      select %1$s, g.account_address, g.asset_id, date_bin(interval '1 %5$s', g.block_time, timestamptz '1970-01-01 00:00:00+00'), g.block_num,
+             -sum(g.delta), -count(*)
         from gone g
-        join strata.sources src on src.source_id = %1$s
-        join strata.streams st on st.stream = src.stream
        group by 2, 3, 4, 5
     )
     select count(*) from gone
-  $take$, source_id, from_block, to_block, coalesce(min_time, '-infinity')) into taken;
+  $take$, source_id, from_block, to_block, coalesce(min_time, '-infinity'), grain) into taken;
   insert into pg_temp.taken_blocks values (take_back_changes.source_id, take_back_changes.from_block, take_back_changes.to_block);
   return taken;
 end

@@ -76,7 +76,7 @@ export interface ChangeBuffer {
   clear(): void;
 }
 
-const FIRST_CAPACITY = 4096;
+const FIRST_CAPACITY = 256;
 const FIRST_ARENA_BYTES = 64 * FIRST_CAPACITY;
 
 /** Positions in the arena must fit 32 bits; half of that is far more than one transaction should hold. */

@@ -24,63 +24,101 @@ type Row = Readonly<Record<string, unknown>>;
 const BATCH_ROWS = 4_096;
 /** Continuation marker and length of nothing: the end of a stream. */
 const END_BYTES = 8;
+/** Bytes that texts of a column are given room for at first, each. */
+const TEXT_BYTES = 32;
 const MICROS_PER_MILLI = 1000n;
 
 const typeOf = ({ type }: ResultColumn): DataType =>
   type === 'integer' ? new Int64() : type === 'instant' ? new TimestampMicrosecond('UTC') : new Utf8();
 
-/** Which rows have a value, a bit each, the lowest first; null where all have one. */
-const validityOf = (values: readonly unknown[]): Uint8Array | null => {
-  if (!values.includes(null)) return null;
-  const bits = new Uint8Array((values.length + 7) >> 3);
-  for (let row = 0; row < values.length; row++) if (values[row] !== null) bits[row >> 3]! |= 1 << (row & 7);
-  return bits;
+/** Gathers the values of one column, a batch at a time: in buffers of its own, so that no value outlives its row. */
+interface Gatherer {
+  add(row: number, value: unknown): void;
+  /** The first `length` values; what is added after is the next batch. */
+  take(length: number): Data;
+}
+
+/** Which rows have a value, a bit each, the lowest first. */
+const createValidity = () => {
+  let bits = new Uint8Array(BATCH_ROWS >> 3);
+  let nulls = 0;
+  return {
+    add: (row: number, isThere: boolean): void => {
+      if (isThere) bits[row >> 3]! |= 1 << (row & 7);
+      else nulls += 1;
+    },
+    take: (length: number): { readonly nullBitmap: Uint8Array | null; readonly nullCount: number } => {
+      const taken = {
+        nullBitmap: nulls === 0 ? null : bits.subarray(0, (length + 7) >> 3),
+        nullCount: nulls,
+      };
+      bits = new Uint8Array(BATCH_ROWS >> 3);
+      nulls = 0;
+      return taken;
+    },
+  };
 };
 
-const integersOf = (values: readonly unknown[], type: ResultColumn['type']): BigInt64Array => {
-  const integers = new BigInt64Array(values.length);
-  for (let row = 0; row < values.length; row++) {
-    const value = values[row];
-    if (value !== null)
-      integers[row] =
-        type === 'instant' ? BigInt((value as Date).getTime()) * MICROS_PER_MILLI : BigInt(value as number);
-  }
-  return integers;
+const gatherIntegers = (type: 'integer' | 'instant'): Gatherer => {
+  const validity = createValidity();
+  let integers = new BigInt64Array(BATCH_ROWS);
+  return {
+    add: (row, value) => {
+      validity.add(row, value !== null);
+      if (value !== null)
+        integers[row] =
+          type === 'instant' ? BigInt((value as Date).getTime()) * MICROS_PER_MILLI : BigInt(value as number);
+    },
+    take: (length) => {
+      const shared = { ...validity.take(length), length, data: integers.subarray(0, length) };
+      integers = new BigInt64Array(BATCH_ROWS);
+      return type === 'integer'
+        ? makeData({ ...shared, type: new Int64() })
+        : makeData({ ...shared, type: new TimestampMicrosecond('UTC') });
+    },
+  };
 };
 
 /** All texts in a row, and where each begins. */
-const textsOf = (
-  values: readonly unknown[],
-): { readonly offsets: Int32Array; readonly bytes: Uint8Array } => {
-  const offsets = new Int32Array(values.length + 1);
-  for (let row = 0; row < values.length; row++)
-    offsets[row + 1] = offsets[row]! + Buffer.byteLength((values[row] ?? '') as string);
-  const bytes = Buffer.allocUnsafe(offsets[values.length]!);
-  for (let row = 0; row < values.length; row++) bytes.write((values[row] ?? '') as string, offsets[row]!);
-  return { offsets, bytes: new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length) };
+const gatherTexts = (): Gatherer => {
+  const validity = createValidity();
+  let offsets = new Int32Array(BATCH_ROWS + 1);
+  let bytes = Buffer.allocUnsafeSlow(BATCH_ROWS * TEXT_BYTES);
+  return {
+    add: (row, value) => {
+      validity.add(row, value !== null);
+      const from = offsets[row]!;
+      const text = value === null ? '' : (value as string);
+      // A character takes three bytes at most (four, where it is two code units).
+      if (from + 3 * text.length > bytes.length)
+        bytes = Buffer.concat([bytes.subarray(0, from)], 2 * (from + 3 * text.length));
+      offsets[row + 1] = from + bytes.write(text, from);
+    },
+    take: (length) => {
+      const data = makeData({
+        ...validity.take(length),
+        length,
+        type: new Utf8(),
+        valueOffsets: offsets.subarray(0, length + 1),
+        data: new Uint8Array(bytes.buffer, bytes.byteOffset, offsets[length]),
+      });
+      offsets = new Int32Array(BATCH_ROWS + 1);
+      bytes = Buffer.allocUnsafeSlow(bytes.length);
+      return data;
+    },
+  };
 };
 
-const dataOf = ({ name, type }: ResultColumn, rows: readonly Row[]): Data => {
-  const values = rows.map((row) => row[name] ?? null);
-  const nullBitmap = validityOf(values);
-  const shared = { length: values.length, nullBitmap, nullCount: nullBitmap === null ? 0 : -1 };
-  if (type === 'text') {
-    const { offsets, bytes } = textsOf(values);
-    return makeData({ ...shared, type: new Utf8(), valueOffsets: offsets, data: bytes });
-  }
-  const data = integersOf(values, type);
-  return type === 'integer'
-    ? makeData({ ...shared, type: new Int64(), data })
-    : makeData({ ...shared, type: new TimestampMicrosecond('UTC'), data });
-};
+const gathererOf = ({ type }: ResultColumn): Gatherer =>
+  type === 'text' ? gatherTexts() : gatherIntegers(type);
 
-const batchOf = (schema: Schema, columns: readonly ResultColumn[], rows: readonly Row[]): RecordBatch =>
+const batchOf = (schema: Schema, gatherers: readonly Gatherer[], length: number): RecordBatch =>
   new RecordBatch(
     schema,
     makeData({
       type: new Struct(schema.fields),
-      length: rows.length,
-      children: columns.map((column) => dataOf(column, rows)),
+      length,
+      children: gatherers.map((gatherer) => gatherer.take(length)),
     }),
   );
 
@@ -103,18 +141,20 @@ export async function* arrowStream(
   rows: AsyncIterable<Row>,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const schema = new Schema(columns.map((column) => new Field(column.name, typeOf(column), true)));
-  const empty = streamOf(batchOf(schema, columns, []));
+  const gatherers = columns.map(gathererOf);
+  const empty = streamOf(batchOf(schema, gatherers, 0));
   yield empty.subarray(0, schemaBytes(empty));
-  let waiting: Row[] = [];
+  let length = 0;
   const flush = (): Uint8Array => {
-    const stream = streamOf(batchOf(schema, columns, waiting));
-    waiting = [];
+    const stream = streamOf(batchOf(schema, gatherers, length));
+    length = 0;
     return stream.subarray(schemaBytes(stream), stream.length - END_BYTES);
   };
   for await (const row of rows) {
-    waiting.push(row);
-    if (waiting.length === BATCH_ROWS) yield flush();
+    for (const [index, { name }] of columns.entries()) gatherers[index]!.add(length, row[name] ?? null);
+    length += 1;
+    if (length === BATCH_ROWS) yield flush();
   }
-  if (waiting.length > 0) yield flush();
+  if (length > 0) yield flush();
   yield empty.subarray(empty.length - END_BYTES);
 }

@@ -25,7 +25,14 @@
  * 12. A block whose hash is unknown is never gone on behind: what is sent instead takes its place.
  */
 import { WarehouseError } from '../runtime/errors.ts';
-import { cutTail, extendTail, resumeFrom, type LedgerTail, type LedgerTails } from './ledger-tail.ts';
+import {
+  cutTail,
+  extendTail,
+  REORG_BUFFER_BLOCKS,
+  resumeFrom,
+  type LedgerTail,
+  type LedgerTails,
+} from './ledger-tail.ts';
 import type { BatchMetadata, BlockRange, Watermark } from './range.ts';
 import { classify, type Verdict } from './reorg.ts';
 
@@ -90,6 +97,8 @@ export interface ProtocolState {
   /** The block of each network that the server goes on behind. */
   readonly positions: ReadonlyMap<string, number>;
   readonly open: OpenMicrobatch | null;
+  /** Newest blocks that a reorg may take back where nothing proves how deep it is. */
+  readonly buffer: number;
 }
 
 /** What one message means, in the order in which it must be acted on. */
@@ -132,14 +141,17 @@ const NOTHING: Omit<ProtocolStep, 'state'> = {
  * The machine at the start of a stream that goes on behind `tails`.
  *
  * @param resume what the server was asked to go on behind
+ * @param buffer newest blocks that a reorg may take back where nothing proves how deep it is
  */
 export const protocolStart = (
   tails: LedgerTails,
   resume: readonly Watermark[] = resumeFrom(tails),
+  buffer: number = REORG_BUFFER_BLOCKS,
 ): ProtocolState => ({
   tails,
   positions: new Map(resume.map(({ network, number }) => [network, number])),
   open: null,
+  buffer,
 });
 
 /**
@@ -171,8 +183,8 @@ const phaseOf = ({ open }: ProtocolState): Phase =>
 /** A verdict with its range. */
 type Judged = Verdict & { readonly range: BlockRange };
 
-const verdictOn = ({ tails, positions }: ProtocolState, range: BlockRange): Judged => ({
-  ...classify(tails.get(range.network) ?? [], range, positions.get(range.network) ?? null),
+const verdictOn = ({ tails, positions, buffer }: ProtocolState, range: BlockRange): Judged => ({
+  ...classify(tails.get(range.network) ?? [], range, positions.get(range.network) ?? null, buffer),
   range,
 });
 
@@ -220,7 +232,7 @@ const goOn = (state: ProtocolState, open: OpenMicrobatch, { complete }: BatchMet
     positions.set(network, Math.max(positions.get(network) ?? end, end));
   return {
     ...step,
-    state: { tails, positions, open: null },
+    state: { ...state, tails, positions, open: null },
     watermark: news.length > 0 ? news : null,
   };
 };
@@ -244,7 +256,7 @@ const describeAll = (ranges: readonly BlockRange[]): string =>
 const DISAGREE =
   'Nothing of it was committed. Restart the stream; if it comes again, the server and this ledger disagree about the chain.';
 const BEYOND =
-  'Nothing was erased. Check that the server serves the chain that was loaded here; if it does, load it again under a new stream name.';
+  'Nothing was erased. Check that the server serves the chain that was loaded here; if it does, load it again under a new stream name, with a `parallel.reorg_buffer` deeper than its forks.';
 
 const refusalOf = (
   { open }: ProtocolState,

@@ -39,8 +39,14 @@ export type Verdict =
  * The verdict on `incoming`.
  *
  * @param position the block that the server was asked to go on behind, or has sent last; null when it started by itself
+ * @param buffer newest blocks that a reorg may take back where nothing proves how deep it is
  */
-export const classify = (tail: LedgerTail, incoming: BlockRange, position: number | null): Verdict => {
+export const classify = (
+  tail: LedgerTail,
+  incoming: BlockRange,
+  position: number | null,
+  buffer = REORG_BUFFER_BLOCKS,
+): Verdict => {
   if (incoming.end < incoming.start) return refused('inverted', 'ends before it starts');
   const last = tail.at(-1);
   if (last === undefined) return { kind: 'next' };
@@ -57,11 +63,16 @@ export const classify = (tail: LedgerTail, incoming: BlockRange, position: numbe
   if (incoming.prevHash !== null && incoming.prevHash === last.hash) {
     return refused('backwards', `goes back behind block ${last.end} yet names it as its parent`);
   }
-  return placeFork(tail, incoming, position);
+  return placeFork(tail, incoming, position, buffer);
 };
 
 /** A range that starts inside what is loaded and is no replay. */
-const placeFork = (tail: LedgerTail, incoming: BlockRange, position: number | null): Verdict => {
+const placeFork = (
+  tail: LedgerTail,
+  incoming: BlockRange,
+  position: number | null,
+  buffer: number,
+): Verdict => {
   const known = knownBlocks(tail);
   const parent = known.find(({ number }) => number === incoming.start - 1);
   /** Where a server begins at the latest that was asked to go on behind the position, or by itself. */
@@ -69,7 +80,7 @@ const placeFork = (tail: LedgerTail, incoming: BlockRange, position: number | nu
   if (differ(incoming.prevHash, parent?.hash ?? null)) {
     return incoming.start >= latest && position !== null
       ? orphan(incoming, parent!)
-      : rewind(tail, incoming, position);
+      : rewind(tail, incoming, position, buffer);
   }
   if (incoming.start > (known[0]?.number ?? -1)) return { kind: 'reread' };
   if (incoming.start > latest) {
@@ -81,21 +92,23 @@ const placeFork = (tail: LedgerTail, incoming: BlockRange, position: number | nu
   const isProved = parent !== undefined && incoming.prevHash !== null;
   // Going back by one block is all that a server can do that has forgotten the block; with a step further it says it knows.
   const isOneBack = incoming.start === position && (incoming.start > tail[0]!.start || isTruncated(tail));
-  return isOneBack && !isProved ? rewind(tail, incoming, position) : { kind: 'fork' };
+  return isOneBack && !isProved ? rewind(tail, incoming, position, buffer) : { kind: 'fork' };
 };
 
 /**
  * Where to open the stream again: twice as many stored hashes back as before, so that a fork of any depth within the
  * ledger is found in at most log2({@link LEDGER_HORIZON}) steps, none of which erases anything.
  */
-const rewind = (tail: LedgerTail, incoming: BlockRange, position: number | null): Verdict => {
+const rewind = (tail: LedgerTail, incoming: BlockRange, position: number | null, buffer: number): Verdict => {
   const known = knownBlocks(tail);
   const older = known.findIndex(({ number }) => number < incoming.start);
   const current = position === null ? -1 : known.findIndex(({ number }) => number <= position);
   const to = older < 0 ? undefined : known[Math.min(Math.max(older, 2 * current), known.length - 1)];
   if (to !== undefined) return { kind: 'rewind', to, reload: null };
   const reload = unprovedFrom(tail, incoming.start);
-  if (reload > tail[0]!.start) return { kind: 'rewind', to: null, reload };
+  // The last hash there was is of a block behind the buffer: what else the fork took back, nothing says.
+  const isBeyond = current > 0 && tail.at(-1)!.end - known[current]!.number >= buffer;
+  if (reload > tail[0]!.start) return isBeyond ? beyondHorizon(tail) : { kind: 'rewind', to: null, reload };
   const blocks = tail.at(-1)!.end - tail[0]!.start + 1;
   return isTruncated(tail) || blocks > LEDGER_HORIZON
     ? beyondHorizon(tail)

@@ -1,5 +1,4 @@
 /** Rows of a query in the formats that `pgstrata query` prints: pieces made as rows come, none of them kept. */
-import { arrowStream } from '../arrow/result.ts';
 import type { Column } from '../warehouse/analytics/query.ts';
 import { table, type Cell } from './output.ts';
 
@@ -93,17 +92,25 @@ async function* tableText(
   )}\n`;
 }
 
+async function* arrowPieces(
+  columns: readonly Column[],
+  rows: AsyncIterable<Row>,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  // Only who asks for Arrow waits for its library, and has the memory for it.
+  const { arrowStream } = await import('../arrow/result.ts');
+  yield* arrowStream(
+    columns.map(({ name, type }) => ({
+      name,
+      type: type === 'count' ? 'integer' : type === 'instant' ? 'instant' : 'text',
+    })),
+    rows,
+  );
+}
+
 /** How each format is written. */
 export const WRITERS: Readonly<Record<Format, Writer>> = {
   table: tableText,
   json: (_columns, rows) => gathered(jsonLines(rows)),
   csv: (columns, rows) => gathered(csvLines(columns, rows)),
-  arrow: (columns, rows) =>
-    arrowStream(
-      columns.map(({ name, type }) => ({
-        name,
-        type: type === 'count' ? 'integer' : type === 'instant' ? 'instant' : 'text',
-      })),
-      rows,
-    ),
+  arrow: arrowPieces,
 };

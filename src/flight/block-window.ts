@@ -4,14 +4,28 @@ import type { BlockWindow } from '../chain/window.ts';
 import { WarehouseError } from '../runtime/errors.ts';
 import { soleStatement } from '../runtime/query-text.ts';
 
+/** Rows of one network, of a query that spans several. */
+export interface NetworkFilter {
+  /** Column of the query that names the network. */
+  readonly column: string;
+  readonly network: string;
+}
+
 /**
  * `query` limited to the blocks of `window`.
  *
  * @param column name of the block column as the query gives it out.
+ * @param only limits it to one network, too
  * @throws WarehouseError `config` for text that is not one statement.
  */
-export const wrapQuery = (query: string, column: string, window: BlockWindow): string => {
+export const wrapQuery = (
+  query: string,
+  column: string,
+  window: BlockWindow,
+  only: NetworkFilter | null = null,
+): string => {
   const bounds = [
+    ...(only === null ? [] : [`${only.column} = '${only.network.replaceAll("'", "''")}'`]),
     ...(window.from === null ? [] : [`${column} >= ${window.from}`]),
     ...(window.to === null ? [] : [`${column} < ${window.to}`]),
   ];

@@ -10,6 +10,7 @@ import type { CallContext } from './call.ts';
 import { currentToken, headersOf, openConnection, streamHeaders } from './connection.ts';
 import type { Connection, FlightTls, TokenSource } from './connection.ts';
 import {
+  alignBody,
   decapsulate,
   decodeFlightData,
   decodeFlightInfo,
@@ -188,7 +189,7 @@ async function* decodeMessages(
   const decoder = createIpcDecoder();
   let told = announced;
   for await (const message of messages) {
-    const { header, metadata, body } = decodeFlightData(message);
+    const { header, metadata, body } = alignBody(message, decodeFlightData(message));
     // A message without a header is metadata alone; an Arrow reader would take it for the end of the stream.
     const batch = header.length === 0 ? null : decoder.push(header, body);
     const schema = decoder.schema ?? told;

@@ -151,6 +151,30 @@ export const decodeFlightData = (message: Uint8Array): FlightData => {
   return { header, metadata, body };
 };
 
+/** Arrow's buffers begin at multiples of this many bytes, and so must the body they lie in. */
+const ALIGNMENT_BYTES = 8;
+
+/**
+ * Moves a body that lies askew in its message to the boundary before it, so that Arrow reads it where it is: protobuf aligns
+ * nothing, and a copy of every body is as much again to allocate and to collect. What lay there (the field's own head, at most
+ * the end of a small part) is kept as a copy.
+ *
+ * @param message the bytes that `data` was decoded from; nobody else may hold them
+ */
+export const alignBody = (message: Uint8Array, data: FlightData): FlightData => {
+  const { body } = data;
+  const shift = body.byteOffset % ALIGNMENT_BYTES;
+  const start = body.byteOffset - message.byteOffset;
+  if (body.length === 0 || shift === 0 || start < shift) return data;
+  const kept = (part: Uint8Array): Uint8Array => {
+    const end = part.byteOffset - message.byteOffset + part.length;
+    return end > start - shift && end <= start ? new Uint8Array(part) : part;
+  };
+  const aligned = { header: kept(data.header), metadata: kept(data.metadata) };
+  message.copyWithin(start - shift, start, start + body.length);
+  return { ...aligned, body: message.subarray(start - shift, start - shift + body.length) };
+};
+
 const CONTINUATION = 0xffffffff;
 /** Continuation marker and length before an encapsulated IPC message. */
 const PREFIX_BYTES = 8;

@@ -57,6 +57,10 @@ const MAX_DETAILS_CHARACTERS = 2_000;
 const redact = (text: string, token: string | null): string =>
   (token === null ? text : text.replaceAll(token, '[redacted]')).slice(0, MAX_DETAILS_CHARACTERS);
 
+/** What grpc-js puts around the system's own word for why there is no connection. */
+const UNCONNECTED =
+  /^No connection established\. Last error: (?:Error: )?(?<why>.*?)\.? Resolution note:.*$/su;
+
 interface Failure {
   readonly code: number;
   readonly details: string;
@@ -91,7 +95,8 @@ export const flightError = (thrown: unknown, server: string, token: string | nul
   if (thrown instanceof WarehouseError) return thrown;
   const code = isFailure(thrown) ? thrown.code : status.UNKNOWN;
   const grpcStatus = status[code] ?? 'UNKNOWN';
-  const details = redact(isFailure(thrown) ? thrown.details : messageOf(thrown), token);
+  const said = isFailure(thrown) ? thrown.details : messageOf(thrown);
+  const details = redact(UNCONNECTED.exec(said)?.groups?.['why'] ?? said, token);
   const { kind, remedy } = MEANINGS[grpcStatus] ?? retry;
   return new WarehouseError(kind, `Flight server ${server} answered ${grpcStatus}: ${details}`, {
     grpcStatus,

@@ -1,5 +1,6 @@
 /** Fills the holes of a span: cuts them into partitions, has a crew load them, and folds behind. */
 import { planPartitions, type BlockSpan, type PartitionRule } from '../chain/partitions.ts';
+import type { NetworkFilter } from '../flight/block-window.ts';
 import type { ParallelConfig } from '../runtime/parallel-config.ts';
 import { withDetail, WarehouseError } from '../runtime/errors.ts';
 import type { Committed } from '../warehouse/batches.ts';
@@ -10,12 +11,13 @@ import type { StreamClaim } from '../warehouse/stream-state.ts';
 import { runCrew, type FailedPartition, type PartitionOutcome } from './catch-up-crew.ts';
 import { createLoader, createTurns, type CatchUpPools } from './catch-up-loader.ts';
 import { workersAsked } from './connections.ts';
-import { describeSpan, loadPartition } from './catch-up-partition.ts';
+import { describeSpan, loadPartition, type PartitionLoad } from './catch-up-partition.ts';
 import { crewReporter } from './catch-up-report.ts';
 import { foldBehind } from './fold-behind.ts';
 import type { PipelineEvents } from './pipeline.ts';
 import type { OpenPipeline } from './read-into.ts';
-import type { IngestOptions } from './run.ts';
+import type { IngestOptions, PartitionRetry } from './run.ts';
+import { findParent } from './synced.ts';
 
 /** What a catch-up needs of the run it is part of. */
 export interface CatchUpTools {
@@ -35,6 +37,8 @@ export interface CatchUp {
   /** Most workers there are connections for. */
   readonly workersMax: number;
   readonly network: string;
+  /** What tells its rows from those of the other networks; null where there is only one. */
+  readonly only: NetworkFilter | null;
 }
 
 /** Rows that all workers together write at once, and what one of them does at least: memory holds some three times as many. */
@@ -85,10 +89,16 @@ const TARGET_ROWS = 200_000;
 /**
  * Loads what is missing of a span, with as many workers as are asked for and there are connections for.
  *
+ * @param edge hash of the last block of the span, where it is being asked for
  * @returns partitions that failed and were gone past
  * @throws WarehouseError the first failure, where `stop_on_error` says so or none of the other partitions could do better
  */
-export const fillHoles = async (run: CatchUp, span: BlockSpan): Promise<readonly FailedPartition[]> => {
+export const fillHoles = async (
+  run: CatchUp,
+  span: BlockSpan,
+  edge: Promise<string | null> | null = null,
+): Promise<readonly FailedPartition[]> => {
+  edge?.catch(() => undefined); // whoever waits for it hears of it
   const { options, parallel, pools, network } = run;
   const { stream, config } = options;
   const holes = await holesOf(run, span);
@@ -117,6 +127,7 @@ export const fillHoles = async (run: CatchUp, span: BlockSpan): Promise<readonly
       load: partitionLoader(
         { ...run, options: { ...options, signal }, tools: { ...run.tools, committed } },
         workers,
+        async (to) => ({ end: to === span.to ? await edge : null }),
       ),
       onEvent: crewReporter(options, network),
       now: () => performance.now(),
@@ -128,15 +139,22 @@ export const fillHoles = async (run: CatchUp, span: BlockSpan): Promise<readonly
   }
 };
 
+/** The server's hash of the block before `block`; asked for again as a partition is. */
+export const askParent = ({ options, network }: Pick<CatchUp, 'options' | 'network'>, block: number) =>
+  retryOf(options)(() => findParent(options, network, block), { from: block, to: block });
+
+const retryOf = ({ retry }: IngestOptions): PartitionRetry => retry ?? ((work) => work());
+
 /** Loads one partition after the other for a worker, with what it has kept from the one before. */
 const partitionLoader = (
   run: CatchUp,
   workers: number,
+  knownOf: (to: number) => NonNullable<PartitionLoad['known']>,
 ): ((span: BlockSpan, worker: number, splitAt: number | null) => Promise<PartitionOutcome>) => {
-  const { options, network } = run;
+  const { options, network, only } = run;
   const inTurn = createTurns();
   const loaders = new Map<number, OpenPipeline>();
-  const retry = options.retry ?? ((work) => work());
+  const retry = retryOf(options);
   return (span, worker, splitAt) =>
     retry(async () => {
       const openPipeline = loaders.get(worker) ?? openLoader(run, workers, inTurn);
@@ -147,6 +165,8 @@ const partitionLoader = (
         span,
         network,
         ranges: options.serverKind === 'amp',
+        only,
+        known: knownOf(span.to),
         openPipeline,
         splitAt,
         replace: false,

@@ -3,11 +3,17 @@ import type { BlockSpan } from '../chain/partitions.ts';
 import { protocolStart, protocolStep, type ProtocolState } from '../chain/protocol.ts';
 import type { BatchMetadata, BlockRange } from '../chain/range.ts';
 import { clipMetadata } from '../chain/window.ts';
-import { wrapQuery } from '../flight/block-window.ts';
+import { wrapQuery, type NetworkFilter } from '../flight/block-window.ts';
 import { WarehouseError } from '../runtime/errors.ts';
 import type { PartitionOutcome } from './catch-up-crew.ts';
 import { readInto, type OpenPipeline } from './read-into.ts';
 import type { IngestOptions } from './run.ts';
+
+/** Hashes of the parent of a partition's first block and of its last block; null where they were not found out. */
+interface KnownHashes {
+  readonly parent?: string | null;
+  readonly end?: string | null | undefined;
+}
 
 /** What a partition is, and where it comes from. */
 export interface PartitionLoad extends Pick<IngestOptions, 'client' | 'config' | 'signal'> {
@@ -17,6 +23,10 @@ export interface PartitionLoad extends Pick<IngestOptions, 'client' | 'config' |
   readonly network: string;
   /** Whether the server says which blocks an answer covers. */
   readonly ranges: boolean;
+  /** What names the network of a row, where the query spans several: only those of `network` are asked for. */
+  readonly only?: NetworkFilter | null;
+  /** For where the answer does not say them. */
+  readonly known?: Promise<KnownHashes>;
   readonly openPipeline: OpenPipeline;
   /** Rows after which it is given up for being too large; null for never. */
   readonly splitAt: number | null;
@@ -36,14 +46,15 @@ export const loadPartition = async (partition: PartitionLoad): Promise<Partition
   const tooLarge = new WarehouseError('internal', 'a partition is larger than it was meant to be');
   let rows = 0;
   let replaced = !partition.replace;
+  partition.known?.catch(() => undefined); // heard of with the first message, if there is one
   try {
     const end = await readInto(partition, partition.openPipeline, {
-      query: wrapQuery(config.query, config.block, span),
+      query: wrapQuery(config.query, config.block, span, partition.only),
       stream: false,
       resume: [],
       take: async (pipeline, { batch, metadata }) => {
         const read = batch !== null && batch.numRows > 0 ? batch : null;
-        const range = coverage.take(metadata, read?.numRows ?? 0);
+        const range = coverage.take(metadata, read?.numRows ?? 0, await partition.known);
         if (read === null || range === null) return false;
         rows += read.numRows;
         if (splitAt !== null && rows > splitAt) throw tooLarge;
@@ -69,7 +80,7 @@ export const loadPartition = async (partition: PartitionLoad): Promise<Partition
 /** What an answer covers: told with each message, asked at the end. */
 interface Coverage {
   /** The range that rows of this message belong to; null when they are to be left out. */
-  take(metadata: BatchMetadata | null, rows: number): BlockRange | null;
+  take(metadata: BatchMetadata | null, rows: number, known: KnownHashes | undefined): BlockRange | null;
   /** The range to enter into the ledger; null when there is nothing. */
   end(): BlockRange | null;
 }
@@ -88,7 +99,7 @@ const assumedCoverage = ({ span, network }: PartitionLoad): Coverage => {
 };
 
 /** A server with block ranges: they have to cover the partition, without a hole or a fork. */
-const announcedCoverage = ({ client, span, network }: PartitionLoad): Coverage => {
+const announcedCoverage = ({ client, span, network, only }: PartitionLoad): Coverage => {
   let state: ProtocolState = protocolStart(new Map());
   /** Known with the first message, since rows carry its identity: where the answer comes in pieces, without an end hash. */
   let range: BlockRange | null = null;
@@ -101,21 +112,22 @@ const announcedCoverage = ({ client, span, network }: PartitionLoad): Coverage =
         'Nothing of the partition was committed. Start again; if it comes again, report it to the operator of the server.',
     });
   return {
-    take: (metadata, rows) => {
+    take: (metadata, rows, known) => {
       if (metadata === null && rows === 0) return null;
       if (metadata === null) throw wrong('sends rows without block ranges');
       if (metadata.ranges.length === 0)
         throw wrong('has nothing synced any more', { grpcStatus: 'UNAVAILABLE' });
-      if (metadata.ranges.some((announced) => announced.network !== network) || metadata.ranges.length > 1)
+      const own = metadata.ranges.filter((announced) => announced.network === network);
+      if (own.length === 0 || ((only ?? null) === null && metadata.ranges.length > 1))
         throw wrong(`answers with other networks than ${network}`);
-      const clipped = clipMetadata(metadata, span);
+      const clipped = clipMetadata({ ...metadata, ranges: own }, span);
       if (clipped === null && rows > 0) throw wrong('sends rows of blocks that were not asked for');
       if (clipped === null) return null;
       const step = protocolStep(state, clipped);
       ({ state } = step);
       if (step.rewind !== null || step.reorgs.length + step.rereads.length > 0)
         throw wrong('changed to another fork in the middle of an answer');
-      range ??= expectedRange(clipped.ranges[0]!, span);
+      range ??= withKnown(expectedRange(clipped.ranges[0]!, span), known);
       // How far an open span reaches is said by the first piece; what comes behind it is left for later.
       return step.load && clipped.ranges[0]!.start <= range.end ? range : null;
     },
@@ -143,6 +155,12 @@ const expectedRange = (piece: BlockRange, { from, to }: PartitionLoad['span']): 
   const isWhole = piece.start === from && piece.end === end;
   return { ...piece, start: from, end, ...(isWhole ? {} : { hash: '', timestamp: null }) };
 };
+
+const withKnown = (range: BlockRange, known: KnownHashes = {}): BlockRange => ({
+  ...range,
+  hash: range.hash === '' ? (known.end ?? '') : range.hash,
+  prevHash: range.prevHash ?? known.parent ?? null,
+});
 
 /** The span as people say it, both ends inclusive. */
 export const describeSpan = ({ from, to }: BlockSpan): string => `${from}–${to - 1}`;

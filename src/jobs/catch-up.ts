@@ -9,13 +9,23 @@
  * No partition reaches into the newest `reorg_buffer` blocks, so none can hold blocks of a fork that is given up meanwhile. Those
  * are loaded last and by one query, of one fork therefore, whose last hash the server says: the live stream goes on behind it, and
  * is told of every reorg from there on. What an earlier run has left in the buffer without such a hash is erased with it.
+ *
+ * A fork deeper than the buffer is noticed by the hash of the block before it: the last partition ends in what that was at first, the
+ * buffer begins behind what it is by then, and the ledger takes no neighbours that do not join. Later it is one more block to go back to.
  */
 import type { BlockSpan } from '../chain/partitions.ts';
 import type { BlockRange } from '../chain/range.ts';
 import type { ParallelConfig } from '../runtime/parallel-config.ts';
 import { hashBefore, ledgerEnds, type LedgerEnds } from '../warehouse/ledger-edges.ts';
 import type { FailedPartition } from './catch-up-crew.ts';
-import { fillHoles, holesOf, openLoader, type CatchUp, type CatchUpTools } from './catch-up-holes.ts';
+import {
+  askParent,
+  fillHoles,
+  holesOf,
+  openLoader,
+  type CatchUp,
+  type CatchUpTools,
+} from './catch-up-holes.ts';
 import { openPools } from './catch-up-loader.ts';
 import { loadPartition } from './catch-up-partition.ts';
 import { LIVE_CONNECTIONS, shareConnections } from './connections.ts';
@@ -37,9 +47,15 @@ export interface CaughtUp {
 /** Blocks that may be missing at the head for the stream to go on by itself; a microbatch has up to so many. */
 const NEAR_BLOCKS = 1000;
 
+/** In so little time no chain grows so far that workers are worth it; what it has grown comes with the newest blocks. */
+const QUICK_MS = 5000;
+
+/** Times that several networks are gone through: while one is loaded the heads of the others go on. */
+const ROUNDS_MAX = 5;
+
 /**
- * Catches up as far as that goes in parallel. Null where it does not: several networks, whose blocks have nothing in common, or a
- * server without block ranges and no span to cut.
+ * Catches up as far as that goes in parallel, one network after the other. Null where it does not: several networks and no column
+ * that tells their rows apart, or a server without block ranges and no span to cut.
  *
  * @throws WarehouseError the first failure of a partition, where `stop_on_error` says so or none of the others could do better
  */
@@ -51,7 +67,7 @@ export const catchUp = async (
   if (options.serverKind !== 'amp') {
     const { from, to } = options.window;
     if (from === null || to === null || options.follow) return null;
-    return withPools(options, parallel, tools, WHOLE_RESULT, 0, async (run) => {
+    return withPools({ options, parallel, tools, network: WHOLE_RESULT, only: null }, 0, async (run) => {
       const failed = await fillHoles(run, { from, to });
       return { end: options.signal.aborted ? 'stopped' : 'complete', failed, backfill: null };
     });
@@ -59,23 +75,71 @@ export const catchUp = async (
   const synced = await findSynced(options);
   const [head] = synced;
   if (head === undefined) return { end: 'nothing synced', failed: [], backfill: null };
-  if (synced.length > 1) return null;
-  return withPools(options, parallel, tools, head.network, 0, (run) => loadHistory(run, head));
+  if (synced.length === 1) {
+    const { network } = head;
+    return withPools({ options, parallel, tools, network, only: null }, 0, (run) => loadHistory(run, head));
+  }
+  const { network_column: column } = options.config;
+  // A span of blocks is refused by whoever goes on: it cannot mean one thing.
+  if (column === undefined || options.window.from !== null || options.window.to !== null) return null;
+  return loadNetworks({ options, parallel, tools }, column, synced);
 };
+
+/** One network after the other, each with all the workers. */
+const loadNetworks = async (
+  given: Pick<CatchUp, 'options' | 'parallel' | 'tools'>,
+  column: string,
+  synced: readonly BlockRange[],
+): Promise<CaughtUp> => {
+  const { options } = given;
+  let commits = 0;
+  const committed: CatchUpTools['committed'] = (result) => {
+    commits += 1;
+    given.tools.committed(result);
+  };
+  const tools = { ...given.tools, committed };
+  let last: readonly CaughtUp[] = [];
+  for (let round = 1, heads = synced; round <= ROUNDS_MAX && heads.length > 0; round++) {
+    [last, commits] = [[], 0];
+    for (const head of heads) {
+      const { network } = head;
+      const parts = { ...given, tools, network, only: { column, network } };
+      const caught = await withPools(parts, 0, (run) => loadHistory(run, head));
+      if (caught.end !== 'go on') return caught;
+      last = [...last, caught];
+    }
+    if (commits === 0 || last.some(({ failed }) => failed.length > 0)) break;
+    heads = await findSynced(options);
+  }
+  const backfills = last.flatMap(({ backfill }) => (backfill === null ? [] : [backfill]));
+  return {
+    end: 'go on',
+    failed: last.flatMap(({ failed }) => failed),
+    backfill: backfills.length === 0 ? null : oneByOne(backfills),
+  };
+};
+
+type Backfill = NonNullable<CaughtUp['backfill']>;
+
+const oneByOne =
+  (backfills: readonly Backfill[]): Backfill =>
+  async (options) => {
+    const failed: FailedPartition[] = [];
+    for (const backfill of backfills) failed.push(...(await backfill(options)));
+    return failed;
+  };
 
 /** Runs a part of the catch-up with its share of the connections, `kept` of which belong to somebody else. */
 const withPools = async <T>(
-  options: IngestOptions,
-  parallel: ParallelConfig,
-  tools: CatchUpTools,
-  network: string,
+  parts: Omit<CatchUp, 'pools' | 'workersMax'>,
   kept: number,
   work: (run: CatchUp) => Promise<T>,
 ): Promise<T> => {
+  const { options } = parts;
   const share = shareConnections(connectionsOf(options) - kept);
   const pools = openPools(options.pool, share);
   try {
-    return await work({ options, parallel, tools, pools, workersMax: share.workers, network });
+    return await work({ ...parts, pools, workersMax: share.workers });
   } finally {
     pools.forget();
   }
@@ -88,16 +152,20 @@ const loadHistory = async (run: CatchUp, firstHead: BlockRange): Promise<CaughtU
   const { stream, window, signal } = options;
   for (let head = firstHead; ;) {
     options.onEvent({ kind: 'head', stream, network, block: head.end });
+    const began = performance.now();
     const ends = await ledgerEnds(pools.beside, stream, network);
     const from = Math.max(window.from ?? ends?.first ?? 0, head.start);
     const settled = Math.min(window.to ?? Infinity, Math.max(from, head.end + 1 - parallel.reorg_buffer));
     if (isNear(ends, from, settled)) return besideStream(run, { from, to: ends.last });
-    await settleEdges(run, { from, to: settled });
-    const failed = await fillHoles(run, { from, to: settled });
+    if (!(await settleEdges(run, { from, to: settled })))
+      return { end: signal.aborted ? 'stopped' : 'go on', failed: [], backfill: null };
+    const edge = settled <= head.end ? askParent(run, settled) : null;
+    const failed = await fillHoles(run, { from, to: settled }, edge);
     if (signal.aborted) return { end: 'stopped', failed, backfill: null };
     if (settled === window.to) return { end: 'complete', failed, backfill: null };
     // The chain has grown meanwhile: what is far enough from its head now is loaded in parallel, too.
-    const [now] = await findSynced(options);
+    const isQuick = performance.now() - began < QUICK_MS;
+    const now = isQuick ? undefined : (await findSynced(options)).find((one) => one.network === network);
     if (
       now !== undefined &&
       now.end - head.end > NEAR_BLOCKS + parallel.reorg_buffer &&
@@ -124,7 +192,8 @@ const besideStream = async (run: CatchUp, span: BlockSpan): Promise<CaughtUp> =>
   const { options } = run;
   const holes = await holesOf(run, span);
   if (holes.length === 0) return { end: 'go on', failed: [], backfill: null };
-  await settleEdges(run, span);
+  if (!(await settleEdges(run, span)))
+    return { end: options.signal.aborted ? 'stopped' : 'go on', failed: [], backfill: null };
   const backfill = options.follow ? backfillOf(run, span) : null;
   if (backfill !== null) return { end: 'go on', failed: [], backfill };
   const failed = await fillHoles(run, span);
@@ -132,35 +201,40 @@ const besideStream = async (run: CatchUp, span: BlockSpan): Promise<CaughtUp> =>
 };
 
 /** Null where there are not enough connections for both. */
-const backfillOf = (
-  { options: current, parallel, tools, network }: CatchUp,
-  span: BlockSpan,
-): CaughtUp['backfill'] =>
-  connectionsOf(current) < LIVE_CONNECTIONS + 2
+const backfillOf = (run: CatchUp, span: BlockSpan): CaughtUp['backfill'] =>
+  connectionsOf(run.options) < LIVE_CONNECTIONS + 2
     ? null
-    : (options) =>
-        withPools(options, parallel, tools, network, LIVE_CONNECTIONS, (run) => fillHoles(run, span));
+    : (options) => withPools({ ...run, options }, LIVE_CONNECTIONS, (later) => fillHoles(later, span));
 
 /**
  * Where a hole begins behind a block whose hash is known, only a stream can tell whether that block is still on the chain: it loads
- * the first block of the hole, after taking back what is not.
+ * the first block of the hole, after taking back what is not. Of several networks none can be loaded alone: where the server's hash of
+ * such a block is not the one that is known, the stream of all of them comes first.
+ *
+ * @returns whether the holes may be filled now
  */
-const settleEdges = async (run: CatchUp, span: BlockSpan): Promise<void> => {
-  const { options, pools, network } = run;
+const settleEdges = async (run: CatchUp, span: BlockSpan): Promise<boolean> => {
+  const { options, pools, network, only } = run;
   for (const { from } of await holesOf(run, span)) {
-    if (options.signal.aborted) return;
-    if ((await hashBefore(pools.beside, options.stream, network, from)) === null) continue;
+    if (options.signal.aborted) return false;
+    const known = await hashBefore(pools.beside, options.stream, network, from);
+    if (known === null) continue;
+    if (only !== null) {
+      if ((await askParent(run, from)) !== known) return false;
+      continue;
+    }
     const onEvent: IngestOptions['onEvent'] = (event) => {
       if (event.kind !== 'head') options.onEvent(event);
     };
     const step = { ...options, pool: pools.beside, follow: false, window: { from, to: from + 1 }, onEvent };
     await loadBlocks(step, openLoader(run, 1));
   }
+  return true;
 };
 
 /** The newest blocks: one answer up to the head of that moment, in place of what is loaded of them without a hash. */
 const replaceBuffer = async (run: CatchUp, settled: number): Promise<void> => {
-  const { options, pools, network } = run;
+  const { options, pools, network, only } = run;
   const { stream, window } = options;
   const ends = await ledgerEnds(pools.beside, stream, network);
   const reaches = ends !== null && ends.last >= settled;
@@ -175,6 +249,8 @@ const replaceBuffer = async (run: CatchUp, settled: number): Promise<void> => {
     span: { from: settled, to: window.to },
     network,
     ranges: true,
+    only,
+    known: askParent(run, settled).then((parent) => ({ parent })),
     openPipeline: openLoader(silent, 1),
     splitAt: null,
     replace: reaches,

@@ -1,5 +1,5 @@
 /** Loads from a server that announces block ranges, pass by pass until nothing that was asked for is missing. */
-import { resumeFrom, type LedgerTails } from '../chain/ledger-tail.ts';
+import { REORG_BUFFER_BLOCKS, resumeFrom, type LedgerTails } from '../chain/ledger-tail.ts';
 import { protocolStart, protocolStep, type ProtocolState, type ProtocolStep } from '../chain/protocol.ts';
 import type { Watermark } from '../chain/range.ts';
 import { nextPass, refuseSpan, type Pass } from '../chain/span.ts';
@@ -131,7 +131,8 @@ const runPass = async (
   const { client, config } = options;
   const { window } = pass;
   const resume = resumeBehind(pass.tails, rewinds);
-  let state = protocolStart(pass.tails, resume);
+  // A buffer of nothing says that there are no forks, not that each is too deep.
+  let state = protocolStart(pass.tails, resume, config.parallel?.reorg_buffer || REORG_BUFFER_BLOCKS);
   let [notReady, commits] = [false, 0];
   let rewind: Rewind | null = null;
   const end = await readInto(options, openPipeline, {

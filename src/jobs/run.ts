@@ -8,6 +8,7 @@ import type { ServerConfig, StreamConfig } from '../runtime/config.ts';
 import type { WarehouseError } from '../runtime/errors.ts';
 import type { BreakerState } from '../runtime/resilience.ts';
 import type { Committed } from '../warehouse/batches.ts';
+import type { WorkerTally } from '../warehouse/stream-health.ts';
 
 /** What happens during a run, for progress and metrics. */
 export type IngestEvent =
@@ -33,6 +34,8 @@ export type IngestEvent =
       readonly state: 'loading' | 'loaded' | 'too large' | 'stopped' | 'failed';
       readonly rows?: number;
       readonly seconds?: number;
+      /** What the worker has loaded since the catch-up began. */
+      readonly loaded: WorkerTally;
       readonly error?: WarehouseError;
     }
   /** How far the catch-up is: blocks of those that were missing when it began, and rows of the server. */

@@ -1,7 +1,7 @@
 /** Running totals of what a run, or all tries of one, has committed. */
 import type { BlockRange } from '../chain/range.ts';
 import type { Committed } from '../warehouse/batches.ts';
-import type { StreamHealth, StreamWork } from '../warehouse/stream-health.ts';
+import { TIME_EDGES_SECONDS, type StreamHealth, type StreamWork } from '../warehouse/stream-health.ts';
 
 /** The totals. */
 export interface Tally {
@@ -35,6 +35,15 @@ export const countCommit = (tally: Tally, result: Committed): void => {
   for (const { range } of result.ranges) tally.blocks += range.end - range.start + 1;
 };
 
+const NO_TIMES: readonly number[] = [...TIME_EDGES_SECONDS, Infinity].map(() => 0);
+
+/** The counts with one time more: in the first class that it does not exceed. */
+const countTime = (counts: readonly number[], seconds: number): readonly number[] => {
+  const found = TIME_EDGES_SECONDS.findIndex((edge) => seconds <= edge);
+  const place = found < 0 ? TIME_EDGES_SECONDS.length : found;
+  return counts.map((count, at) => (at === place ? count + 1 : count));
+};
+
 /** No work yet. */
 export const NO_WORK: StreamWork = {
   rows: 0,
@@ -44,6 +53,9 @@ export const NO_WORK: StreamWork = {
   copy_seconds: 0,
   fold_seconds: 0,
   commit_seconds: 0,
+  copy_times: NO_TIMES,
+  fold_times: NO_TIMES,
+  commit_times: NO_TIMES,
   reorgs: 0,
 };
 
@@ -57,6 +69,9 @@ export const addCommit = (work: StreamWork, { rows, ranges, cost }: Committed): 
   copy_seconds: work.copy_seconds + cost.copy_ms / 1000,
   fold_seconds: work.fold_seconds + cost.fold_ms / 1000,
   commit_seconds: work.commit_seconds + cost.commit_ms / 1000,
+  copy_times: countTime(work.copy_times, cost.copy_ms / 1000),
+  fold_times: countTime(work.fold_times, cost.fold_ms / 1000),
+  commit_times: countTime(work.commit_times, cost.commit_ms / 1000),
 });
 
 /** Reorgs that `status` can still show. */

@@ -161,9 +161,6 @@ export const METRICS: readonly Metric[] = [
   ofWork('batches', 'Block ranges committed since the process started', ({ work }) => work?.batches),
   ofWork('commits', 'Transactions committed since the process started', ({ work }) => work?.commits),
   ofWork('sent_bytes', 'Bytes sent to PostgreSQL by COPY', ({ work }) => work?.bytes),
-  ofWork('copy_seconds', 'Time spent writing rows', ({ work }) => work?.copy_seconds),
-  ofWork('fold_seconds', 'Time spent bringing balances up to date', ({ work }) => work?.fold_seconds),
-  ofWork('commit_seconds', 'Time spent committing', ({ work }) => work?.commit_seconds),
   ofWork('reorgs', 'Reorgs taken back', ({ work }) => work?.reorgs),
   ofWork('retries', 'Tries after a failure', ({ retries }) => retries),
   {

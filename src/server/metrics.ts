@@ -10,6 +10,7 @@ import type { Reader } from '../db/reader.ts';
 import { countConnections, countConsolidations, countRuns } from '../warehouse/page/journal.ts';
 import type { Board } from './board.ts';
 import { createCell } from './cell.ts';
+import { HISTOGRAMS, registerHistogram } from './histograms.ts';
 import { METRICS, type Facts, type Metric } from './metric-list.ts';
 
 /** How old what a scrape gets may be. */
@@ -42,6 +43,7 @@ export const createMetrics = ({ reader, board, pool, version }: MetricsOptions):
   const open = own('pgstrata_pool_connections', 'Connections of this process', ['state']);
   const waiting = own('pgstrata_pool_waiting', 'Requests that wait for a connection of this process');
   const written = METRICS.map((metric) => ({ metric, instrument: instrumentOf(metric, registry) }));
+  const histograms = HISTOGRAMS.map((histogram) => registerHistogram(histogram, registry));
   const journal = createCell(
     () =>
       reader.read(async (client) => ({
@@ -70,6 +72,7 @@ export const createMetrics = ({ reader, board, pool, version }: MetricsOptions):
       open.set({ state: 'idle' }, pool.idleCount);
       waiting.set(pool.waitingCount);
       for (const { metric, instrument } of written) fill(metric, instrument, facts);
+      for (const set of histograms) set(facts);
       return registry.metrics();
     },
   };

@@ -28,10 +28,10 @@ export interface StreamStatus {
   /** Holes between committed ranges, and the blocks in them. */
   readonly gaps: number;
   readonly gap_blocks: number;
-  /** What each worker is loading of the history; empty where the stream alone is at work. */
+  /** What each worker is loading of the history, and has loaded; empty where the stream alone is at work. */
   readonly workers: readonly WorkerSpan[];
-  /** Blocks of the history that are loaded, of those that were missing; null when none is being loaded. */
-  readonly catch_up: Pick<CatchUpHealth, 'done' | 'total'> | null;
+  /** Blocks of the history that are loaded, of those that were missing, and their rows; null when none is being loaded. */
+  readonly catch_up: Pick<CatchUpHealth, 'done' | 'total' | 'rows'> | null;
   readonly batches: number;
   readonly rows: number;
   readonly quarantined: number;
@@ -83,7 +83,7 @@ const isoOf = (date: Date | null): string | null => date?.toISOString() ?? null;
 
 const catchUpOf = (catchUp: CatchUpHealth | null): Pick<StreamStatus, 'workers' | 'catch_up'> => ({
   workers: catchUp?.workers ?? [],
-  catch_up: catchUp === null ? null : { done: catchUp.done, total: catchUp.total },
+  catch_up: catchUp === null ? null : { done: catchUp.done, total: catchUp.total, rows: catchUp.rows },
 });
 
 /** Each network of each stream; ledger reads only. */

@@ -14,7 +14,12 @@ export interface HealthError {
   readonly at: string;
 }
 
-/** What a process has done for a stream since it started: sums, which only grow. */
+/** Upper ends of the classes that times are counted in, in seconds; one class more takes what is longer. */
+export const TIME_EDGES_SECONDS = [
+  0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30,
+] as const;
+
+/** What a process has done for a stream since it started: sums and counts, which only grow. */
 export interface StreamWork {
   readonly rows: number;
   readonly batches: number;
@@ -24,6 +29,10 @@ export interface StreamWork {
   readonly copy_seconds: number;
   readonly fold_seconds: number;
   readonly commit_seconds: number;
+  /** Transactions by the time that each part took, a count for each class of {@link TIME_EDGES_SECONDS}. */
+  readonly copy_times: readonly number[];
+  readonly fold_times: readonly number[];
+  readonly commit_times: readonly number[];
   readonly reorgs: number;
 }
 
@@ -37,8 +46,15 @@ export interface NotedReorg {
   readonly at: string;
 }
 
-/** Blocks that a worker is loading: `from` up to, but without, `to`. */
-export interface WorkerSpan {
+/** What a worker has loaded since the catch-up began. */
+export interface WorkerTally {
+  readonly partitions: number;
+  /** Rows of the server. */
+  readonly rows: number;
+}
+
+/** Blocks that a worker is loading, `from` up to, but without, `to`; and what it has loaded before. */
+export interface WorkerSpan extends WorkerTally {
   /** Counted from 1. */
   readonly worker: number;
   readonly from: number;
@@ -51,6 +67,8 @@ export interface CatchUpHealth {
   /** Blocks loaded, of those that were missing when it began. */
   readonly done: number;
   readonly total: number;
+  /** Rows of the server in them. */
+  readonly rows: number;
   /** Those that are at work. */
   readonly workers: readonly WorkerSpan[];
 }

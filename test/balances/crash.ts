@@ -52,6 +52,9 @@ export const crashingPool = (pool: Pool, { at, sent }: Crash, spared = 0): Pool 
     return client;
   };
   return Object.create(pool, {
-    connect: { value: (callback?: never) => (callback === undefined ? connect() : pool.connect(callback)) },
+    connect: {
+      writable: true, // a bound on top of it puts its own there
+      value: (callback?: never) => (callback === undefined ? connect() : pool.connect(callback)),
+    },
   }) as Pool;
 };

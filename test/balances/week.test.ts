@@ -69,18 +69,25 @@ describe('the bulk fold', () => {
     expect(await valueOf(pool, TABLES)).toEqual(expected);
   });
 
-  test('leaves weeks as their set makes them: the same leaves, indexes and constraints, and nothing beside', async () => {
+  test('leaves weeks as their set makes them: the same leaves, columns, indexes and constraints, and nothing beside', async () => {
     const shape = `select jsonb_agg(jsonb_build_array(c.relname, c.reloptions, pg_get_expr(c.relpartbound, c.oid),
+        (select jsonb_agg(jsonb_build_array(a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attstorage, a.attcompression, pg_get_expr(d.adbin, d.adrelid)) order by a.attnum)
+           from pg_attribute a left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum where a.attrelid = c.oid and a.attnum > 0),
         (select jsonb_agg(pg_get_constraintdef(k.oid) order by k.contype, pg_get_constraintdef(k.oid)) from pg_constraint k where k.conrelid = c.oid and k.contype <> 'n'),
         (select jsonb_agg(jsonb_build_array(ic.relname, am.amname, x.indisprimary, x.indisvalid, pc.relname like 'account_balances_20%') order by ic.relname)
            from pg_index x join pg_class ic on ic.oid = x.indexrelid join pg_am am on am.oid = ic.relam
            join pg_inherits xi on xi.inhrelid = ic.oid join pg_class pc on pc.oid = xi.inhparent where x.indrelid = c.oid)) order by c.relname)
       from pg_class c where c.relnamespace = 'strata'::regnamespace and c.relkind in ('r', 'p') and c.relname ~ '^(account_balances_20|fresh)'`;
-    const pool = await filled();
+    const pool =
+      await filled(`alter table strata.account_balances add column note text not null default 'none' check (note <> ''),
+      alter data set storage external, alter usd_value set compression pglz`);
     const before = await valueOf<readonly unknown[]>(pool, shape);
     await foldAll(pool, inParallel(pool, 3));
     expect(before).toHaveLength(WEEKS * 5);
     expect(await valueOf(pool, shape)).toEqual(before);
+    expect(
+      await valueOf(pool, `select count(*) filter (where note = 'none') from strata.account_balances`),
+    ).toBe(expected[0]);
   });
 
   test('goes straight into partitions that hold observed balances, and leaves those as they were', async () => {

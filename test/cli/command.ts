@@ -44,6 +44,7 @@ export interface Folder {
 
 /** What a child gets of our environment: nothing that speaks of databases, tests or terminals. */
 const inherited = (): NodeJS.ProcessEnv => ({
+  NODE_COMPILE_CACHE: process.env['NODE_COMPILE_CACHE'], // or each start compiles anew what it does before it opens its own
   PATH: process.env['PATH'],
   HOME: process.env['HOME'],
   TZ: process.env['TZ'],

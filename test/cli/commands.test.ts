@@ -1,6 +1,7 @@
 /** Every command as a process: its help, its one line of JSON, its exit code. */
 import { readdir } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createProgram } from '../../src/cli/main.ts';
 import { createChain } from '../../src/devnet/chain.ts';
 import type { SimulatedChain } from '../../src/devnet/chain.ts';
 import { startDevnet } from '../../src/devnet/server.ts';
@@ -13,6 +14,7 @@ import { jsonOf, openFolder } from './command.ts';
 import type { Folder } from './command.ts';
 
 const database = useDatabase();
+const program = await createProgram();
 let folder: Folder;
 let devnet: Devnet<SimulatedChain>;
 /** What `doctor --json` prints. */
@@ -43,18 +45,22 @@ afterAll(async () => {
 });
 
 describe('help', () => {
-  const COMMANDS = ['migrate', 'ingest', 'status', 'devnet', 'demo', 'doctor'];
+  const COMMANDS: string[][] = program.commands.flatMap((command) => [
+    ...(command.registeredArguments.length > 0 || command.commands.length === 0 ? [[command.name()]] : []),
+    ...command.commands.map((verb) => [command.name(), verb.name()]),
+  ]);
 
   test('of the whole names every command, the environment, and an example', async () => {
     const { code, stdout } = await folder.run(['--help']);
     expect(code).toBe(0);
-    for (const text of [...COMMANDS, 'DATABASE_URL', 'PGSTRATA_LOG', 'Example:'])
+    for (const text of [...COMMANDS.map(([name = '']) => name), 'DATABASE_URL', 'PGSTRATA_LOG', 'Example:'])
       expect(stdout).toContain(text);
   });
 
   test('of each command shows an example, --config and --json', async () => {
+    expect(COMMANDS.length).toBeGreaterThan(20);
     for (const { code, stdout } of await Promise.all(
-      COMMANDS.map((command) => folder.run([command, '--help'])),
+      COMMANDS.map((command) => folder.run([...command, '--help'])),
     )) {
       expect(code).toBe(0);
       expect(stdout).toMatch(/Example:\n {2}\S/);

@@ -7,6 +7,7 @@ import { describe, expect, test } from 'vitest';
 import { parse, parseAllDocuments } from 'yaml';
 import { createProgram } from '../../src/cli/main.ts';
 import { parseConfig } from '../../src/runtime/config.ts';
+import { HISTOGRAMS } from '../../src/server/histograms.ts';
 import { METRICS } from '../../src/server/metric-list.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -231,14 +232,22 @@ describe('the Kubernetes manifests', () => {
   });
 });
 
-test('docs/operations.md shows commands that there are, and metrics that are exported', () => {
-  const text = read('docs/operations.md');
-  const lines = [...text.matchAll(/^```sh\n([\s\S]*?)^```$/gm)].flatMap((block) =>
-    (block[1] ?? '').trim().split('\n'),
-  );
-  const inline = [...text.matchAll(/`pgstrata ([a-z][^`]*)`/g)].map((match) => `pgstrata ${match[1] ?? ''}`);
-  for (const line of [...lines, ...inline]) understand(line.split(/\s+/).slice(1));
-  const exported = new Set(METRICS.map(({ name }) => name));
-  const named = text.match(/pgstrata_(?!ingest_\*|stream_\*)[a-z_]+[a-z]\b(?!\*)/g) ?? [];
-  expect(named.filter((name) => !exported.has(name) && name !== 'pgstrata_database_up')).toEqual([]);
-});
+test.each(['docs/operations.md', 'docs/sizing.md'])(
+  '%s shows commands and metrics that there are',
+  (page) => {
+    const text = read(page);
+    const lines = [...text.matchAll(/^```sh\n([\s\S]*?)^```$/gm)].flatMap((block) =>
+      (block[1] ?? '').trim().split('\n'),
+    );
+    const inline = [...text.matchAll(/`pgstrata ([a-z][^`]*)`/g)].map(
+      (match) => `pgstrata ${match[1] ?? ''}`,
+    );
+    for (const line of [...lines, ...inline]) understand(line.split(/\s+/).slice(1));
+    const exported = new Set([
+      ...METRICS.map(({ name }) => name),
+      ...HISTOGRAMS.flatMap(({ name }) => ['bucket', 'sum', 'count'].map((part) => `${name}_${part}`)),
+    ]);
+    const named = text.match(/pgstrata_(?!ingest_\*|stream_\*)[a-z_]+[a-z]\b(?!\*)/g) ?? [];
+    expect(named.filter((name) => !exported.has(name) && name !== 'pgstrata_database_up')).toEqual([]);
+  },
+);

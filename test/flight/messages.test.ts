@@ -2,6 +2,7 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
+  alignBody,
   decapsulate,
   decodeDescriptor,
   decodeFlightData,
@@ -48,6 +49,27 @@ describe('round trips', () => {
     const any = `0a${type.length.toString(16)}${Buffer.from(type).toString('hex')}120a0a0853454c4543542031`;
     expect(encodeQueryDescriptor('SELECT 1').toString('hex')).toBe(
       `080212${(any.length / 2).toString(16)}${any}`,
+    );
+  });
+
+  test('flight data whose body is moved to where Arrow can read it, in the memory of its message', () => {
+    fc.assert(
+      fc.property(bytes, bytes, bytes, fc.nat(7), (header, metadata, body, askew) => {
+        const parts = { header, metadata, body };
+        const encoded = encodeFlightData(parts);
+        const message = Buffer.from(new ArrayBuffer(encoded.length + askew), askew);
+        message.set(encoded);
+        const whole = decodeFlightData(message);
+        const moved = alignBody(message, whole);
+        same(moved.header, header);
+        same(moved.metadata, metadata);
+        same(moved.body, body);
+        if (body.length === 0) return;
+        expect(moved.body.buffer).toBe(message.buffer);
+        // Only a body with less than a word before it has nowhere to go.
+        const before = whole.body.byteOffset - message.byteOffset;
+        if (before >= 8) expect(moved.body.byteOffset % 8).toBe(0);
+      }),
     );
   });
 

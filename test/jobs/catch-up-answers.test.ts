@@ -19,7 +19,7 @@ let streams = 0;
 
 /** Loads block 0, all there is, in one partition from a server that gives every batch query this answer. */
 const loadFrom = async (answer: readonly Step[]): Promise<{ stream: string; rows: Promise<number> }> => {
-  const server = await serveScript([], () => [], { answer });
+  const server = await serveScript([], () => [], { answer: () => answer });
   servers.push(server);
   const stream = `answered_${(streams += 1)}`;
   const settings = { ...SCRIPTED_TRANSFERS, parallel: { workers: 2, partition_blocks: 10, reorg_buffer: 0 } };

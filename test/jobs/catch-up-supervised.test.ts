@@ -63,6 +63,9 @@ test('a partition that fails in passing is asked for again, while the stream goe
   );
   expect(shown[0]).toMatchObject({ done: 0, total: 60 });
   expect(Math.max(...shown.map(({ done }) => done))).toBeGreaterThan(30);
+  expect(Math.max(...shown.map(({ rows }) => rows))).toBeGreaterThan(30 * 4 - 1);
+  const tallies = shown.flatMap(({ workers }) => workers.map(({ partitions }) => partitions));
+  expect(Math.max(...tallies)).toBeGreaterThan(0);
   expect(told.at(-1)).toMatchObject({ state: 'stopped', catch_up: null, retries: live.retries() });
   await expectChain(database.pool, 'watched', chain);
 });
@@ -75,8 +78,8 @@ test('status shows the workers and the holes they fill, wherever it runs', async
     [stream],
   );
   const workers = [
-    { worker: 1, from: 11, to: 21 },
-    { worker: 2, from: 31, to: 41 },
+    { worker: 1, from: 11, to: 21, partitions: 3, rows: 70 },
+    { worker: 2, from: 31, to: 41, partitions: 0, rows: 0 },
   ];
   const health: StreamHealth = {
     stream,
@@ -88,14 +91,14 @@ test('status shows the workers and the holes they fill, wherever it runs', async
     breaker: 'closed',
     rate_delay_ms: 0,
     heads: { devnet: 90 },
-    catch_up: { network: 'devnet', done: 0, total: 20, workers },
+    catch_up: { network: 'devnet', done: 0, total: 20, rows: 0, workers },
     started_at: '2026-01-05T00:00:00.000Z',
     work: NO_WORK,
     reorgs: [],
   };
   await writeHealth(database.pool, { host: 'elsewhere', pid: 1 }, [health]);
   expect((await readStatus(database.pool)).streams).toMatchObject([
-    { stream, gaps: 2, gap_blocks: 20, workers, catch_up: { done: 0, total: 20 }, lag_blocks: 10 },
+    { stream, gaps: 2, gap_blocks: 20, workers, catch_up: { done: 0, total: 20, rows: 0 }, lag_blocks: 10 },
   ]);
   await writeHealth(database.pool, { host: 'elsewhere', pid: 1 }, [{ ...health, state: 'stopped' }]);
   expect((await readStatus(database.pool)).streams).toMatchObject([{ workers: [], catch_up: null }]);

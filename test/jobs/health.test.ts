@@ -5,7 +5,7 @@ import { startDevnet } from '../../src/devnet/server.ts';
 import { createHealthLog, type HealthLog } from '../../src/jobs/health.ts';
 import { addCommit, NO_WORK } from '../../src/jobs/tally.ts';
 import { systemClock } from '../../src/runtime/resilience.ts';
-import { writeHealth } from '../../src/warehouse/stream-health.ts';
+import { TIME_EDGES_SECONDS, writeHealth } from '../../src/warehouse/stream-health.ts';
 import type { StreamHealth } from '../../src/warehouse/stream-health.ts';
 import type { Committed } from '../../src/warehouse/batches.ts';
 import { readStatus, type StreamStatus } from '../../src/warehouse/status.ts';
@@ -136,6 +136,10 @@ test('a stream tells what its work cost, and which reorgs it met; a process that
   }
 });
 
+/** Two transactions, both in one class of times. */
+const timesWith = (place: number): number[] =>
+  Array.from({ length: TIME_EDGES_SECONDS.length + 1 }, (_, at) => (at === place ? 2 : 0));
+
 test('the work of a process is summed up over its commits', () => {
   const commit = (rows: number): Committed => ({
     ranges: [],
@@ -153,6 +157,9 @@ test('the work of a process is summed up over its commits', () => {
     copy_seconds: 1,
     fold_seconds: 0.5,
     commit_seconds: 0.25,
+    copy_times: timesWith(7),
+    fold_times: timesWith(6),
+    commit_times: timesWith(6),
     reorgs: 0,
   });
 });

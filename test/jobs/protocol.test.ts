@@ -46,7 +46,9 @@ describe('a server that repeats itself', () => {
       { wait: 'for ever' },
     ]);
     expect(await run(deaf, stream)).toMatchObject({ end: 'complete', rows: 6, reorgs: 0, blocks: 3 });
-    expect(deaf.asked).toContainEqual({ stream: true, resume: { scripted: { number: 5, hash: hashOf(5) } } });
+    expect(deaf.asked).toContainEqual(
+      expect.objectContaining({ stream: true, resume: { scripted: { number: 5, hash: hashOf(5) } } }),
+    );
     expect(await blocksOf(stream)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8]);
     expect((await ledgerOf(database.pool, stream, 'scripted')).slice(0, 2)).toEqual(before);
   });

@@ -17,7 +17,12 @@ import {
 import type { DataType } from 'apache-arrow';
 import { encodeMetadata } from '../../src/chain/metadata.ts';
 import type { BlockRange } from '../../src/chain/range.ts';
-import { encodeFlightData, encodeFlightInfo } from '../../src/flight/messages.ts';
+import {
+  decodeDescriptor,
+  decodeStatementQuery,
+  encodeFlightData,
+  encodeFlightInfo,
+} from '../../src/flight/messages.ts';
 import { endpoint, startFake } from '../flight/fake-server.ts';
 
 const NONE = new Uint8Array(0);
@@ -122,6 +127,7 @@ export const microbatch = (ranges: readonly BlockRange[], ...batches: readonly R
 /** What the server is asked. */
 export interface Question {
   readonly stream: boolean;
+  readonly sql: string;
   /** The header amp-resume, parsed. */
   readonly resume: Readonly<Record<string, { readonly number: number; readonly hash: string }>> | null;
 }
@@ -187,7 +193,7 @@ const play = async (call: FakeCall, steps: Iterable<Step>): Promise<void> => {
 export const serveScript = async (
   head: readonly BlockRange[],
   script: (question: Question) => Iterable<Step>,
-  options: { readonly token?: string; readonly answer?: readonly Step[] } = {},
+  options: { readonly token?: string; readonly answer?: (question: Question) => Iterable<Step> } = {},
 ): Promise<ScriptedServer> => {
   const asked: Question[] = [];
   const server = await startFake({
@@ -198,8 +204,10 @@ export const serveScript = async (
         reply({ code: status.UNAUTHENTICATED, details: `no entry with ${String(authorization)}` });
         return;
       }
+      const { cmd } = decodeDescriptor(call.request);
       const question = {
         stream: call.metadata.get('amp-stream').length > 0,
+        sql: decodeStatementQuery(cmd) ?? '',
         resume: resume === undefined ? null : (JSON.parse(String(resume)) as Question['resume']),
       };
       asked.push(question);
@@ -212,7 +220,7 @@ export const serveScript = async (
       const question = JSON.parse(ticket) as Question;
       const steps = question.stream
         ? script(question)
-        : (options.answer ?? [{ batch: transfersBatch([]), ranges: head, complete: true }]);
+        : (options.answer?.(question) ?? [{ batch: transfersBatch([]), ranges: head, complete: true }]);
       play(call, steps).catch((error: unknown) =>
         call.emit('error', { code: status.INTERNAL, details: `the script itself failed: ${String(error)}` }),
       );

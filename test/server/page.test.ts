@@ -2,10 +2,12 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { chromium, type Browser, type Page } from 'playwright-core';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { createPool } from '../../src/db/pool.ts';
 import { runMaintenance } from '../../src/jobs/maintenance.ts';
 import type { PageServer } from '../../src/server/http.ts';
 import { useDatabase } from '../database.ts';
+import { databaseUrl } from '../postgres.ts';
 import { loadWarehouse, servePage } from './warehouse.ts';
 
 const BROWSER = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find((file) =>
@@ -129,6 +131,46 @@ describe.runIf(BROWSER !== undefined)('the page', () => {
     await page.locator(`#asof-value[data-exact="${then}"]`).waitFor();
     await page.locator('#holders table').waitFor();
     await page.locator('#concentration canvas').waitFor();
+  });
+
+  test('shows how far a history is, and what each worker is at', async () => {
+    const catchUp = {
+      network: 'devnet',
+      done: 30_000,
+      total: 40_000,
+      workers: [
+        { worker: 1, from: 30_000, to: 31_000 },
+        { worker: 2, from: 31_000, to: 32_000 },
+      ],
+    };
+    await database.pool.query(
+      `insert into strata.stream_health (stream, state, heads, started_at, host, pid, catch_up)
+       values ('transfers', 'running', '{"devnet": 40000}', now(), 'h', 1, $1)`,
+      [JSON.stringify(catchUp)],
+    );
+    const streams = page.locator('#stream-list');
+    await streams.getByText('History: 75.0 %, 30,000 of 40,000 blocks').waitFor();
+    await streams.getByText('Worker 2: blocks 31,000 to 31,999').waitFor();
+    expect(await streams.getByRole('progressbar').getAttribute('aria-label')).toBe('History of transfers');
+  });
+
+  test('does not say that all is well when the database is away, and says so when it is back', async () => {
+    const { rows } = await database.pool.query<{ name: string }>('select current_database() as name');
+    const admin = createPool(databaseUrl(inject('ownerUrl'), 'postgres'));
+    const allow = (is: boolean): Promise<unknown> =>
+      admin.query(`alter database ${rows[0]!.name} allow_connections ${is}`);
+    await page.locator('#verdict').waitFor();
+    await allow(false);
+    await admin.query(`select pg_terminate_backend(pid) from pg_stat_activity where datname = $1`, [
+      rows[0]!.name,
+    ]);
+    await page.locator('#trouble').waitFor();
+    expect(await page.locator('#verdict').isVisible()).toBe(false);
+    expect(await page.locator('#live').textContent()).toBe('no database');
+    await allow(true);
+    await page.locator('#live[data-state="live"]').waitFor();
+    await page.locator('#verdict').waitFor();
+    await admin.end();
   });
 
   test('has no serious fault for those who do not see, or see otherwise', async () => {

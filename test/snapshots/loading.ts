@@ -50,7 +50,7 @@ export const useSnapshots = (database: TestDatabase): { readonly run: RunSnapsho
     const server = await serveScript(
       [rangeOf(0, head)],
       () => [...steps, { wait: 'for ever' }],
-      rest.kind === 'flight-sql' ? { answer: steps } : {},
+      rest.kind === 'flight-sql' ? { answer: () => steps } : {},
     );
     servers.push(server);
     const snapshots = { load: 'snapshots', query: 'SELECT whatever the script says', standard: stream };

@@ -27,11 +27,13 @@ export interface ModelBlock {
 /** A chain that grows and forks, and what a server knows of it. */
 export interface ModelChain {
   readonly network: string;
+  /** Blocks below the head that a fork takes back at most. */
+  readonly deepest: number;
   readonly blocks: readonly ModelBlock[];
   grow(count: number): void;
   /** Replaces the last `depth` blocks by at least as many: a branch that wins is never shorter. */
   fork(depth: number, more: number): void;
-  /** Brings back the last branch that a fork dropped, with some blocks on top; nothing when there is none. */
+  /** Brings back the last branch that a fork dropped, with some blocks on top; nothing where there is none, or it left too long ago. */
   revive(more: number): void;
   /** The server starts again, and knows only what is on the chain. */
   forget(): void;
@@ -41,7 +43,7 @@ export interface ModelChain {
 }
 
 /** A chain without blocks. */
-export const modelChain = (network: string, dice: Dice): ModelChain => {
+export const modelChain = (network: string, dice: Dice, deepest = Infinity): ModelChain => {
   let blocks: ModelBlock[] = [];
   let known = new Map<string, ModelBlock>();
   let dropped: readonly ModelBlock[] = [];
@@ -65,19 +67,21 @@ export const modelChain = (network: string, dice: Dice): ModelChain => {
   const isOnChain = (hash: string, number: number): boolean => blocks[number]?.hash === hash;
   return {
     network,
+    deepest,
     get blocks() {
       return blocks;
     },
     grow: add,
     fork: (depth, more) => {
-      const gone = Math.min(depth, blocks.length);
+      const gone = Math.min(depth, deepest, blocks.length);
       branch += 1;
       dropped = blocks;
       blocks = blocks.slice(0, blocks.length - gone);
       add(gone + more);
     },
     revive: (more) => {
-      if (dropped.length === 0) return;
+      const common = blocks.findIndex(({ hash }, number) => dropped[number]?.hash !== hash);
+      if (dropped.length === 0 || common < 0 || blocks.length - common > deepest) return;
       const missing = Math.max(0, blocks.length - dropped.length);
       [blocks, dropped] = [[...dropped], blocks];
       for (const block of blocks) known.set(block.hash, block);

@@ -8,32 +8,37 @@ import { createPool } from '../../src/db/pool.ts';
 import { useDatabase } from '../database.ts';
 import { openTransactions, unbalancedAssets, wrongBalances } from '../jobs/oracle.ts';
 import { randomRuns, seed } from '../seed.ts';
-import { playHistory } from './simulator.ts';
+import { addTold, NOTHING_TOLD, playHistory, type History, type Told } from './simulator.ts';
 
 const database = useDatabase();
 
 const HISTORIES = randomRuns(200);
+/** One history in so many is loaded by workers first. */
+const CATCH_UPS = 5;
 /** Histories of one database: a long soak takes a new one, so that its checks stay as quick as at first. */
 const IN_ONE_DATABASE = 200;
 /** Histories at once. */
 const AT_ONCE = 4;
 
-/** Seeds whose histories found a fault once. */
-const NOTABLE: readonly number[] = [-124302088, 777001];
+/** Histories that found a fault once. */
+const NOTABLE: readonly History[] = [
+  { seed: -124302088, catchUp: false },
+  { seed: 777001, catchUp: false },
+];
 
-/** Plays the seeds, a few at once; the first failure names its seed. */
-const playAll = async (url: string, seeds: readonly number[]) => {
+/** Plays histories, a few at once; the first failure names its seed. */
+const playAll = async (url: string, all: readonly History[]): Promise<Told> => {
   const pool = createPool(url, { applicationName: 'pgstrata simulator' });
-  const told = { reorgs: 0, failures: 0 };
-  const waiting = [...seeds];
+  let told = NOTHING_TOLD;
+  const waiting = [...all];
   const work = async (): Promise<void> => {
     for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
-      const { reorgs, failures } = await playHistory(pool, url, next).catch((thrown: unknown) => {
+      const history = next;
+      const seen = await playHistory(pool, url, history).catch((thrown: unknown) => {
         waiting.length = 0;
-        throw new Error(`history of seed ${next} failed: ${String(thrown)}`, { cause: thrown });
+        throw new Error(`history ${JSON.stringify(history)} failed: ${String(thrown)}`, { cause: thrown });
       });
-      told.reorgs += reorgs;
-      told.failures += failures;
+      told = addTold(told, seen);
     }
   };
   try {
@@ -51,19 +56,25 @@ test('histories that found a fault once', () => playAll(database.url, NOTABLE));
 
 test(
   `${HISTORIES} histories end in the tables of one clean pass`,
-  { timeout: 60_000 + HISTORIES * 1_000 },
+  { timeout: 60_000 + HISTORIES * 1_500 },
   async () => {
     console.info(`simulator: ${HISTORIES} histories, PGSTRATA_SEED=${seed()}`);
-    const seeds = Array.from({ length: HISTORIES }, (_unused, index) => (seed() + index * 7919) | 0);
-    const told = { reorgs: 0, failures: 0 };
-    for (let first = 0; first < seeds.length; first += IN_ONE_DATABASE) {
+    const all = Array.from({ length: HISTORIES }, (_unused, index) => ({
+      seed: (seed() + index * 7919) | 0,
+      catchUp: index % CATCH_UPS === 0,
+    }));
+    let told = NOTHING_TOLD;
+    for (let first = 0; first < all.length; first += IN_ONE_DATABASE) {
       const { url } = first === 0 ? database : await database.createDatabase();
-      const { reorgs, failures } = await playAll(url, seeds.slice(first, first + IN_ONE_DATABASE));
-      told.reorgs += reorgs;
-      told.failures += failures;
+      told = addTold(told, await playAll(url, all.slice(first, first + IN_ONE_DATABASE)));
     }
-    console.info(`simulator: ${told.reorgs} reorgs, ${told.failures} runs that failed and were repeated`);
-    expect(told.reorgs).toBeGreaterThan(HISTORIES / 2);
+    console.info(`simulator: ${JSON.stringify(told)}`);
+    expect(told.reorgs).toBeGreaterThan(HISTORIES / 3);
     expect(told.failures).toBeGreaterThan(HISTORIES / 10);
+    const catchUps = HISTORIES / CATCH_UPS;
+    expect(told.partitions).toBeGreaterThan(catchUps * 5);
+    expect(told.brokenPartitions).toBeGreaterThan(catchUps / 5);
+    expect(told.holes).toBeGreaterThan(catchUps);
+    expect(told.followed).toBeGreaterThan(catchUps / 3);
   },
 );

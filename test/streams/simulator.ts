@@ -4,23 +4,57 @@ import { asWarehouseError } from '../../src/db/errors.ts';
 import { createPool } from '../../src/db/pool.ts';
 import type { Pool } from '../../src/db/query.ts';
 import { crashingPool } from '../balances/crash.ts';
+import type { IngestEvent } from '../../src/jobs/run.ts';
 import { load, type Settings } from '../jobs/loading.ts';
 import { ledgerOf } from '../jobs/oracle.ts';
 import { SCRIPT_TIME, SCRIPTED_TRANSFERS } from '../jobs/scripted-server.ts';
-import { drawMischief, PEACE, serveChain } from './mischief.ts';
+import { drawMischief, PEACE, serveChain, type Mischief, type SimulatedServer } from './mischief.ts';
 import { diceOf, modelChain, type Dice, type ModelChain } from './model-chain.ts';
 
 /** A run that takes this long waits for what never comes. */
-const LIMIT_MS = 60_000;
+const LIMIT_MS = 120_000;
 
 /** Names streams whose seeds are the same: the test runs a seed as often as it likes. */
 let histories = 0;
+
+/** Which history to play. */
+export interface History {
+  readonly seed: number;
+  /** Whether history is loaded by workers before the stream goes on by itself. */
+  readonly catchUp: boolean;
+}
 
 /** What a history saw. */
 export interface Told {
   readonly reorgs: number;
   readonly failures: number;
+  /** Partitions that workers have loaded, those that failed or were broken off, and runs that found holes to fill. */
+  readonly partitions: number;
+  readonly brokenPartitions: number;
+  readonly holes: number;
+  /** Runs that went on live behind what workers had loaded, until they were stopped. */
+  readonly followed: number;
 }
+
+/** No history yet. */
+export const NOTHING_TOLD: Told = {
+  reorgs: 0,
+  failures: 0,
+  partitions: 0,
+  brokenPartitions: 0,
+  holes: 0,
+  followed: 0,
+};
+
+/** What two histories saw together. */
+export const addTold = (a: Told, b: Told): Told => ({
+  reorgs: a.reorgs + b.reorgs,
+  failures: a.failures + b.failures,
+  partitions: a.partitions + b.partitions,
+  brokenPartitions: a.brokenPartitions + b.brokenPartitions,
+  holes: a.holes + b.holes,
+  followed: a.followed + b.followed,
+});
 
 const ROWS = { load: 'rows', query: 'SELECT whatever the script says' } as const;
 
@@ -32,50 +66,144 @@ const settingsOf = (kind: number, dice: Dice): Settings => ({
   commit_rows: [1, 7, 1000][dice(3)],
 });
 
+/** How workers share out history in one run; none reaches into the blocks that may still fork. */
+const parallelOf = (deepest: number, dice: Dice): Settings => ({
+  workers: dice(5) === 0 ? 'auto' : 1 + dice(5),
+  ...[{ partitions: 1 + dice(12) }, { partition_blocks: 20 + dice(100) }, { target_rows: 20 + dice(100) }][
+    dice(3)
+  ],
+  reorg_buffer: deepest + dice(40),
+  stop_on_error: dice(2) === 0,
+});
+
 /** The head moves while nobody looks. */
-const moveHead = (chain: ModelChain, dice: Dice): void => {
-  if (chain.blocks.length === 0) chain.grow(1 + dice(dice(3) === 0 ? 100 : 12));
+const moveHead = (chain: ModelChain, catchUp: boolean, dice: Dice): void => {
+  if (chain.blocks.length === 0) chain.grow(catchUp ? 1 + dice(400) : 1 + dice(dice(3) === 0 ? 100 : 12));
+  // Far enough for what is missing at the head to be history again.
+  else if (catchUp && dice(8) === 0) chain.grow(1100);
   else if (dice(3) === 0) chain.grow(1 + dice(8));
   else if (dice(5) === 0) chain.revive(dice(3));
   else chain.fork(1 + dice(dice(2) === 0 ? 64 : 5), dice(4));
   if (dice(3) === 0) chain.forget();
 };
 
-/** Plays the history of a seed, and asserts at its end that the tables are those of one clean pass over the final chain. */
-export const playHistory = async (pool: Pool, url: string, seed: number): Promise<Told> => {
+/** Pings that find out soon that a line has gone silent. */
+const IMPATIENT = { pingEvery_ms: 150, pingTimeout_ms: 150, infoTimeout_ms: 1000, connectTimeout_ms: 1000 };
+
+/** What a run does beside loading. */
+interface Run {
+  readonly through: Pool;
+  readonly settings: Settings;
+  readonly mischief: Mischief;
+  readonly from: number | null;
+  /** Goes on live, until the server has told all and no worker is at work. */
+  readonly follow: boolean;
+  /** Asked to stop when so many things have happened; null for never. */
+  readonly stopAfter: number | null;
+}
+
+/** Runs one stream of a history; what it has seen, added to `told`, also where it fails. */
+const runOnce = async (
+  server: SimulatedServer,
+  stream: string,
+  run: Run,
+  tell: (told: Partial<Told>) => void,
+): Promise<void> => {
+  const { mischief, follow, stopAfter } = run;
+  const enough = new AbortController();
+  const working = new Set<number>();
+  let [idle, things] = [false, 0];
+  const look = (): void => {
+    // Behind the next turn: a worker that ends one partition begins another one at once.
+    if (follow && idle) setImmediate(() => working.size === 0 && enough.abort(new Error('all is told')));
+  };
+  server.play(mischief, () => {
+    idle = true;
+    look();
+  });
+  const onEvent = (event: IngestEvent): void => {
+    things += 1;
+    if (things === stopAfter) enough.abort(new Error('enough'));
+    if (event.kind === 'catch-up' && event.done === 0 && event.workers > 0 && event.rows === 0)
+      tell({ holes: 1 });
+    if (event.kind !== 'partition') return;
+    if (event.state === 'loading') working.add(event.worker);
+    else working.delete(event.worker);
+    if (event.state === 'loaded') tell({ partitions: 1 });
+    if (event.state === 'failed' || event.state === 'stopped') tell({ brokenPartitions: 1 });
+    look();
+  };
+  const limit = AbortSignal.timeout(LIMIT_MS);
+  const { end, reorgs } = await load({
+    pool: run.through,
+    url: server.url,
+    stream,
+    settings: run.settings,
+    follow,
+    signal: AbortSignal.any([limit, enough.signal]),
+    onEvent,
+    ...(run.from === null ? {} : { from: run.from }),
+    ...(mischief.line.after?.what === 'silence' ? { flight: IMPATIENT } : {}),
+  });
+  expect(limit.aborted, 'a run that waits for what never comes').toBe(false);
+  if (!enough.signal.aborted) expect(end).not.toBe('stopped');
+  tell({ reorgs, ...(follow ? { followed: 1 } : {}) });
+};
+
+/** Plays a history, and asserts at its end that the tables are those of one clean pass over the final chain. */
+export const playHistory = async (pool: Pool, url: string, { seed, catchUp }: History): Promise<Told> => {
   const dice = diceOf(seed);
   const stream = `simulated_${(histories += 1)}`;
-  const chain = modelChain(stream, dice);
+  const deepest = catchUp ? [5, 20, 64][dice(3)]! : Infinity;
+  const chain = modelChain(stream, dice, deepest);
   const kind = dice(4);
   const settings = settingsOf(kind, dice);
   const server = await serveChain(chain, dice);
-  const told = { reorgs: 0, failures: 0 };
-  const run = async (through: Pool): Promise<void> => {
-    const signal = AbortSignal.timeout(LIMIT_MS);
-    const { end, reorgs } = await load({ pool: through, url: server.url, stream, settings, signal });
-    expect(end, 'a run that waits for what never comes').not.toBe('stopped');
-    told.reorgs += reorgs;
+  let told = NOTHING_TOLD;
+  const tell = (more: Partial<Told>): void => void (told = addTold(told, { ...NOTHING_TOLD, ...more }));
+  /** The part of a run that only workers have. */
+  const parallelRun = (): Pick<Run, 'settings' | 'from' | 'follow' | 'stopAfter'> =>
+    catchUp
+      ? {
+          settings: { ...settings, parallel: parallelOf(deepest, dice) },
+          from: [0, 0, null, dice(150)][dice(4)] ?? null,
+          follow: dice(3) === 0,
+          stopAfter: dice(4) === 0 ? 1 + dice(40) : null,
+        }
+      : { settings, from: null, follow: false, stopAfter: null };
+  const misbehave = async (): Promise<void> => {
+    const crash = { at: 1 + dice(catchUp ? 60 : 14), sent: dice(2) === 0 };
+    // The first connection holds the lock of the run; a loader that dies, dies in one of its transactions, and with
+    // connections of its own: what runs beside must not find its lock's session gone.
+    const own = dice(3) === 0 ? createPool(url) : null;
+    const through = own === null ? pool : crashingPool(own, crash, 1 + dice(4));
+    const run = { through, mischief: drawMischief(dice), ...parallelRun() };
+    await runOnce(server, stream, run, tell).catch((thrown: unknown) => {
+      tell({ failures: 1 });
+      const error = asWarehouseError(thrown);
+      if (!['connection', 'protocol'].includes(error.kind)) throw thrown;
+    });
+    await own?.end();
   };
+  const peace = { through: pool, mischief: PEACE, stopAfter: null };
   try {
     for (let round = 2 + dice(3); round > 0; round -= 1) {
-      moveHead(chain, dice);
-      server.play(drawMischief(dice));
-      const crash = { at: 1 + dice(14), sent: dice(2) === 0 };
-      // The first connection holds the lock of the run; a loader that dies, dies in one of its transactions, and with
-      // connections of its own: what runs beside must not find its lock's session gone.
-      const own = dice(3) === 0 ? createPool(url) : null;
-      await run(own === null ? pool : crashingPool(own, crash, 1 + dice(4))).catch((thrown: unknown) => {
-        told.failures += 1;
-        const error = asWarehouseError(thrown);
-        if (!['connection', 'protocol'].includes(error.kind)) throw thrown;
-      });
-      await own?.end();
+      moveHead(chain, catchUp, dice);
+      await misbehave();
     }
-    server.play(PEACE);
-    await run(pool);
+    // Whoever began in the middle has the rest to do; what is left of it is loaded beside the live stream, or by the run behind.
+    const from = catchUp ? 0 : null;
+    if (catchUp && dice(2) === 0)
+      await runOnce(
+        server,
+        stream,
+        { ...peace, ...parallelRun(), from, follow: true, stopAfter: null },
+        tell,
+      );
+    await runOnce(server, stream, { ...peace, ...parallelRun(), from, follow: false, stopAfter: null }, tell);
     await expectCleanPass(pool, stream, chain, kind);
   } finally {
-    server.stop();
+    await server.stop();
   }
   return told;
 };

@@ -33,7 +33,7 @@ export const doctorCommand = (): Command =>
       findings.push({
         check: 'configuration',
         state: 'ok',
-        says: `${Object.keys(config.streams).length} streams, ${Object.keys(config.servers).length} servers`,
+        says: `${counted(config.streams, 'stream')}, ${counted(config.servers, 'server')}`,
       });
       findings.push(...(await checkPostgres(config)), ...(await checkServers(config)));
       const text = findings
@@ -45,6 +45,11 @@ export const doctorCommand = (): Command =>
       printResult(options.json === true, { findings }, text);
       if (findings.some((finding) => finding.state === 'fault')) process.exitCode = EXIT_FAILED;
     });
+
+const counted = (entries: object, name: string): string => {
+  const { length } = Object.keys(entries);
+  return `${length} ${name}${length === 1 ? '' : 's'}`;
+};
 
 const checkNode = (): Finding => {
   const major = Number(process.versions.node.split('.')[0]);

@@ -189,15 +189,17 @@ export const showProgress = (
   { secrets = [], unattended = false }: Manner = {},
 ): ((event: IngestEvent) => void) => {
   const heads = new Map<string, number>();
-  /** What each worker is loading. */
-  const loading = new Map<number, string>();
-  let caughtUp = true;
+  /** What each worker of a stream is loading, for those that load history. */
+  const loading = new Map<string, Map<number, string>>();
+  const catchingUp = new Set<string>();
   const sayPartition = (event: Extract<IngestEvent, { kind: 'partition' }>): void => {
-    const { stream, network, worker, from, to, state, seconds, error } = event;
+    const { stream, network, worker, from, to, state, seconds, error, loaded } = event;
     const said = { stream, network, worker: worker + 1, from, to: to - 1, state, rows: event.rows, seconds };
-    caughtUp = false;
-    if (state === 'loading') loading.set(worker, `${from}–${to - 1}`);
-    else loading.delete(worker);
+    catchingUp.add(stream);
+    const workers = loading.get(stream) ?? new Map<number, string>();
+    loading.set(stream, workers);
+    if (state === 'loading') workers.set(worker, `${from}–${to - 1}, ${loaded.partitions} done`);
+    else workers.delete(worker);
     if (error === undefined) return log.info(said, 'partition');
     log.warn(
       { ...said, kind: error.kind, grpcStatus: error.detail.grpcStatus, sqlstate: error.detail.sqlstate },
@@ -227,14 +229,14 @@ export const showProgress = (
     if (event.kind === 'catch-up') {
       const { stream, network, done, total, workers } = event;
       log.info({ stream, network, done, total, rows: event.rows, workers }, 'catching up');
-      caughtUp = done === total;
+      if (done === total || loading.get(stream)?.size === 0) catchingUp.delete(stream);
       progress.update({
         label: stream,
         unit: 'block',
         done,
         total,
         rows: event.rows,
-        notes: [...loading].map(([worker, span]) => `${worker + 1}: ${span}`),
+        notes: [...(loading.get(stream) ?? [])].map(([worker, span]) => `${worker + 1}: ${span}`),
       });
     }
     if (event.kind !== 'committed') return;
@@ -246,7 +248,7 @@ export const showProgress = (
       'committed',
     );
     // While history is loaded in parallel the newest block says nothing of how far that is.
-    if (!caughtUp) return;
+    if (catchingUp.has(event.stream)) return;
     progress.update({
       label: event.stream,
       unit: 'block',

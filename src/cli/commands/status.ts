@@ -32,6 +32,7 @@ const streamsTable = (streams: readonly StreamStatus[]): string =>
       'rows/s',
       'gaps',
       'workers',
+      'history',
       'rows',
       'quarantined',
       'retries',
@@ -47,12 +48,17 @@ const streamsTable = (streams: readonly StreamStatus[]): string =>
       row.rows_per_second === null ? null : Math.round(row.rows_per_second),
       row.gaps,
       row.workers.length,
+      shareOf(row.catch_up),
       row.rows,
       row.quarantined,
       row.retries,
       row.breaker,
     ]),
   );
+
+/** How much of the history is loaded that was missing; null when none is being loaded. */
+const shareOf = (catchUp: StreamStatus['catch_up']): string | null =>
+  catchUp === null || catchUp.total === 0 ? null : `${Math.floor((100 * catchUp.done) / catchUp.total)} %`;
 
 /** The last error of each stream that has one, once. */
 const troubles = (streams: readonly StreamStatus[]): string[] => {

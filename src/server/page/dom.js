@@ -93,7 +93,7 @@ export const table = (caption, columns, rows, options = {}) =>
  */
 export const failure = (thrown) => {
   const { message, remedy } = /** @type {{ message: string, remedy?: string }} */ (thrown);
-  return h('p', { class: 'failed', role: 'alert', text: remedy ? `${message}. ${remedy}` : message });
+  return h('p', { class: 'failed', role: 'alert' }, prose(remedy ? `${message}. ${remedy}` : message));
 };
 
 /**

@@ -37,6 +37,12 @@ const nameOf = (asset) => {
   return `${clip(asset.symbol ?? asset.asset)}${token}`;
 };
 
+/** An amount that breaks between its groups of digits, where it has to. @param {string} amount */
+const parted = (amount) =>
+  exact(amount)
+    .split(/(?<=,)/)
+    .flatMap((part, index) => (index === 0 ? [part] : [h('wbr'), part]));
+
 const HOLDINGS = [
   {
     head: 'Asset',
@@ -53,7 +59,7 @@ const HOLDINGS = [
     head: 'Balance',
     class: 'amount mono',
     cell: (row) =>
-      h('span', { class: row.negative ? 'bad' : null, text: exact(row.amount), 'data-exact': row.amount }),
+      h('span', { class: row.negative ? 'bad' : null, 'data-exact': row.amount }, ...parted(row.amount)),
   },
   { head: 'Changed in', class: 'num', cell: (row) => minute(row.changed_in) },
 ];
@@ -127,7 +133,11 @@ const pointsTable = (points, rows) =>
         'Newest balances',
         [
           { head: 'Period', cell: ({ at }) => minute(new Date(at * 1000).toISOString()) },
-          { head: 'Balance at its end', class: 'amount mono', cell: ({ amount }) => exact(amount) },
+          {
+            head: 'Balance at its end',
+            class: 'amount mono',
+            cell: ({ amount }) => h('span', {}, ...parted(amount)),
+          },
         ],
         points.slice(-TABLE_MAX).toReversed(),
       ),
@@ -170,7 +180,7 @@ const holderColumns = (largest) => [
   },
   {
     head: 'Balance',
-    class: 'amount mono',
+    class: 'num mono',
     cell: (row) => h('span', { text: rough(row.amount), title: exact(row.amount), 'data-exact': row.amount }),
   },
   {
@@ -268,10 +278,16 @@ const spreadTable = (points) =>
     ),
   );
 
+/** A warehouse without assets may have some soon. */
+const ASK_AGAIN_MS = 5000;
+
 const showAssets = async () => {
   const select = byId('asset');
   try {
     const { assets } = await ask('/api/assets');
+    // What there is nothing to choose from, or to draw, is not shown empty.
+    for (const needless of [select.closest('label'), byId('concentration').parentElement])
+      needless.hidden = assets.length === 0;
     if (assets.length === 0) {
       fill(
         byId('holders'),
@@ -280,7 +296,7 @@ const showAssets = async () => {
           text: 'There is no asset yet: the first transfers or snapshots bring some.',
         }),
       );
-      fill(byId('concentration'));
+      setTimeout(() => void showAssets(), ASK_AGAIN_MS);
       return;
     }
     fill(

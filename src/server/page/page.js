@@ -103,6 +103,10 @@ const SHOWS = {
     const box = byId('trouble');
     box.hidden = value === null;
     box.textContent = value === null ? '' : `What is below may be old: ${value}`;
+    // What was well may not be any more.
+    byId('verdict').hidden = value !== null;
+    if (value === null) live('live', 'live');
+    else live('lost', 'no database');
   },
 };
 
@@ -110,7 +114,9 @@ const listen = () => {
   const events = new EventSource('/events');
   for (const [name, show] of Object.entries(SHOWS))
     events.addEventListener(name, (event) => show(JSON.parse(event.data)));
-  events.addEventListener('open', () => live('live', 'live'));
+  events.addEventListener('open', () => {
+    if (byId('trouble').hidden) live('live', 'live');
+  });
   events.addEventListener('error', () => {
     live('lost', 'connection lost, trying again');
     // Refused, not lost: the session has ended.

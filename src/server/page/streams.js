@@ -1,6 +1,6 @@
 /** The streams: one line each, with what went wrong under it. */
 import { byId, fill, h, prose, table } from './dom.js';
-import { ago, bytes, count, short, span } from './format.js';
+import { ago, bytes, count, percent, short, span } from './format.js';
 
 const TAGS = {
   running: ['good', '●', 'running'],
@@ -51,7 +51,7 @@ const COLUMNS = [
         'span',
         {},
         h('strong', { text: row.stream }),
-        h('span', { class: 'soft', text: row.network ? ` · ${row.network}` : '' }),
+        h('span', { class: 'soft network', text: row.network ? ` · ${row.network}` : '' }),
       ),
   },
   { head: 'State', cell: stateTag },
@@ -95,10 +95,33 @@ const COLUMNS = [
   { head: 'Committed', num: true, cell: (row) => (row.last_commit ? ago(row.last_commit) : '–') },
 ];
 
-/** What stands under a stream's line: its error, its newest reorgs, what its work costs. */
+/** What a worker is at, and what it has done where its process says so. */
+const workerText = ({ worker, from, to, rows, partitions }) =>
+  `Worker ${worker}: blocks ${count(from)} to ${count(to - 1)}${
+    partitions === undefined ? '' : `, behind ${count(partitions)} partitions with ${count(rows)} rows`
+  }`;
+
+/** How far the history is that workers load. */
+const catchUp = ({ stream, catch_up: { done, total, rows }, workers }) => [
+  h(
+    'p',
+    { class: 'catch-up' },
+    h('progress', { value: done, max: Math.max(1, total), 'aria-label': `History of ${stream}` }),
+    h('span', {
+      text: `History: ${percent(total === 0 ? 1 : done / total)}, ${count(done)} of ${count(total)} blocks${
+        rows === undefined ? '' : `, ${count(rows)} rows`
+      }`,
+    }),
+  ),
+  workers.length > 0 &&
+    h('ul', { class: 'workers soft' }, ...workers.map((worker) => h('li', { text: workerText(worker) }))),
+];
+
+/** What stands under a stream's line: how far its history is, its error, its newest reorgs, what its work costs. */
 const under = (row) => {
   const { last_error: error, work } = row;
   const lines = [];
+  if (row.catch_up) lines.push(...catchUp(row));
   if (error) {
     const next = row.next_try_at
       ? ` Next try ${new Date(row.next_try_at) > new Date() ? `in ${span((Date.parse(row.next_try_at) - Date.now()) / 1000)}` : 'now'}.`

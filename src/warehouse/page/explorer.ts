@@ -141,31 +141,35 @@ export interface Concentration {
 const INSTANTS = 24;
 
 /**
- * How concentrated an asset was at {@link INSTANTS} instants from its first balance to its last: each stored balance counts from
- * its period to the next one of its account. Shares, not amounts: so doubles will do. One pass over the asset's history, where
- * `strata.concentration` would read it once for each instant.
+ * How concentrated an asset was at {@link INSTANTS} ends of periods, from its first balance to its last: what `strata.concentration`
+ * says of the last microsecond before `at`. One pass over the asset's history, where that would read it once for each instant.
+ * Shares, not amounts: so doubles will do.
  */
 export const readConcentration = async (client: Client, asset: string): Promise<readonly Concentration[]> => {
   const { rows } = await sql<Concentration>`
-    with stored as materialized (
-      select account_address, balance::float8 as balance, extract(epoch from "timestamp")::float8 as since,
-             lead(extract(epoch from "timestamp")::float8) over (partition by account_address order by "timestamp") as until
-        from strata.balance_history h
-       where asset_id = ${asset}::bigint
-         and not exists (select from strata.burn_accounts n where n.account_address = h.account_address)
+    with grain as (
+      select case a.grain when 'hour' then 3600 else 86400 end as seconds from strata.assets a where a.asset_id = ${asset}::bigint
+    ), stored as materialized (
+      select account_address, balance::float8 as balance, period,
+             lead(period) over (partition by account_address order by period) as until
+        from (select *, extract(epoch from "timestamp")::bigint / (select seconds from grain) as period
+                from strata.balance_history where asset_id = ${asset}::bigint) h
+       where not exists (select from strata.burn_accounts n where n.account_address = h.account_address)
     ), span as (
-      select min(since) as first, greatest((max(since) - min(since)) / ${INSTANTS - 1}, 1) as step from stored
+      select min(period) as first, greatest(max(period) - min(period), 1) as periods from stored
     ), ranked as (
+      -- The instants are ends of periods spread evenly, rounded down; the first one that a period has ended by is the inverse.
       select n, balance, row_number() over (partition by n order by balance desc) as place
         from stored cross join span
-       cross join lateral generate_series(ceil((since - first) / step)::int,
-               coalesce(ceil((until - first) / step)::int - 1, ${INSTANTS - 1})) n
-       where balance > 0 and n < ${INSTANTS}
+       cross join lateral generate_series(((period - first) * ${INSTANTS - 1} + periods - 1) / periods,
+               coalesce(((until - first) * ${INSTANTS - 1} + periods - 1) / periods, ${INSTANTS}) - 1) n
+       where balance > 0
     )
-    select first + step * n as at, count(*)::int as holders, max(balance) / sum(balance) as top_1,
+    select ((first + n * periods / ${INSTANTS - 1} + 1) * (select seconds from grain))::float8 as at,
+           count(*)::int as holders, max(balance) / sum(balance) as top_1,
            sum(balance) filter (where place <= 10) / sum(balance) as top_10,
            sum(balance) filter (where place <= 100) / sum(balance) as top_100,
            (count(*) + 1 - 2 * sum(balance * place) / sum(balance)) / count(*) as gini
-      from ranked cross join span group by n, first, step order by n`.execute(on(client));
+      from ranked cross join span group by n, first, periods order by n`.execute(on(client));
   return rows;
 };

@@ -2,33 +2,26 @@
  * Carries out the statements of a step as its plan has them: alone where PostgreSQL demands it, else in one transaction; with
  * bounded waits for locks, so that whoever queues behind us is let through between two tries.
  */
-import { setTimeout as pause } from 'node:timers/promises';
 import { cancelStatement } from '../../db/cancel.ts';
-import { asWarehouseError, sqlstateOf } from '../../db/errors.ts';
+import { asWarehouseError } from '../../db/errors.ts';
 import type { Client } from '../../db/query.ts';
 import { WarehouseError, withDetail } from '../../runtime/errors.ts';
 import type { Step } from './plan.ts';
+import { isLocked, whileLocked, type Attempts } from './while-locked.ts';
 
-/** How long to want a lock, in milliseconds, and how often; between two tries everybody else goes first. */
-export interface Patience {
+/** How long to want a lock, in milliseconds, and how often. */
+export interface Patience extends Attempts {
   readonly lockWait_ms: number;
-  readonly pause_ms: number;
-  readonly tries: number;
 }
 
 /** For locks that others hold for a moment: below PostgreSQL's deadlock_timeout of a second. */
-export const BRIEF: Patience = { lockWait_ms: 800, pause_ms: 200, tries: 30 };
+export const BRIEF: Patience = { lockWait_ms: 800, pause_ms: 200, attempts: 30 };
 
 /** For the lock of the fold: a load holds it while it folds, and the queue for it is fair. */
-export const FOLD: Patience = { lockWait_ms: 60_000, pause_ms: 1_000, tries: 5 };
+export const FOLD: Patience = { lockWait_ms: 60_000, pause_ms: 1_000, attempts: 5 };
 
 /** What PostgreSQL refuses inside a transaction. */
 const ALONE = /^(vacuum|analyze|alter table .+ detach partition .+ (concurrently|finalize)$)/i;
-
-/** SQLSTATE lock_not_available: lock_timeout is over. */
-export const LOCK_TIMEOUT = '55P03';
-/** SQLSTATE deadlock_detected. */
-const DEADLOCK = '40P01';
 
 /** A row of the last statement of a step. */
 export type ResultRow = Readonly<Record<string, unknown>>;
@@ -84,25 +77,18 @@ const oneByOne = async (
 /** Tries again while only a lock is missing. @throws WarehouseError what `attempt` failed with in the end */
 export const persist = async <T>(
   name: string,
-  { pause_ms, tries }: Patience,
+  patience: Attempts,
   signal: AbortSignal,
   attempt: () => Promise<T>,
 ): Promise<T> => {
-  for (let tried = 1; ; tried++) {
-    try {
-      return await attempt();
-    } catch (thrown) {
-      const state = sqlstateOf(thrown);
-      const error = asWarehouseError(thrown);
-      if (signal.aborted && error.kind !== 'connection') throw stopped(name, signal, error);
-      if (state !== LOCK_TIMEOUT && state !== DEADLOCK) throw error;
-      if (tried === tries)
-        throw withDetail(error, {
-          remedy: `Somebody held a lock through ${tries} tries of "${name}": look for long transactions in pg_stat_activity, then run it again.`,
-        });
-    }
-    await pause(pause_ms, undefined, { signal }).catch((thrown: unknown) => {
-      throw stopped(name, signal, thrown);
+  try {
+    return await whileLocked(patience, signal, attempt);
+  } catch (thrown) {
+    const error = asWarehouseError(thrown);
+    if (signal.aborted && error.kind !== 'connection') throw stopped(name, signal, error);
+    if (!isLocked(thrown)) throw error;
+    throw withDetail(error, {
+      remedy: `Somebody held a lock through ${patience.attempts} tries of "${name}": look for long transactions in pg_stat_activity, then run it again.`,
     });
   }
 };

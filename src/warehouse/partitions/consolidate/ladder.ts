@@ -4,21 +4,17 @@
  * While we wait for a lock, everybody who comes later waits behind us. So each wait is shorter than `deadlock_timeout` (in a
  * ring of waiters we are the one who lets go, never a user's transaction) and is followed by a pause for those who queued.
  */
-import { setTimeout as delay } from 'node:timers/promises';
 import { queryUntil } from '../../../db/cancel.ts';
-import { sqlstateOf } from '../../../db/errors.ts';
 import { withClient } from '../../../db/pool.ts';
 import type { Client, Pool } from '../../../db/query.ts';
 import { messageOf, WarehouseError } from '../../../runtime/errors.ts';
+import { DEADLOCK, isLocked, LOCK_TIMEOUT, whileLocked, type Attempts } from '../while-locked.ts';
 import { takeGate } from './statements.ts';
 
 /** How patient to be. */
-export interface Patience {
+export interface Patience extends Attempts {
   /** Longest wait for table locks in one attempt, milliseconds, attempt by attempt; the last one repeats. */
   readonly lockWaits_ms: readonly number[];
-  readonly attempts: number;
-  /** Pause behind a failed attempt, milliseconds. */
-  readonly pause_ms: number;
   /** Longest wait for loads that are under way, milliseconds. */
   readonly gate_ms: number;
   /** Longest wait for transactions whose snapshot is older than the copy, milliseconds. */
@@ -36,8 +32,8 @@ export const PATIENCE: Patience = {
 /** No single statement under the locks may take longer: better to let go and to try again. */
 const STATEMENT_LIMIT_MS = 5_000;
 
-/** Lock not available, deadlock, serialization failure, a statement that took longer than we allow. */
-const TRY_AGAIN = new Set(['55P03', '40P01', '40001', '57014']);
+/** Beside a lock that is missing: serialization failure, a statement that took longer than we allow. */
+const TRY_AGAIN = new Set([LOCK_TIMEOUT, DEADLOCK, '40001', '57014']);
 
 /**
  * Runs statements in one transaction that takes strong locks in its first statement, behind the set's gate. They travel
@@ -62,9 +58,11 @@ export const runLocked = async (
 ): Promise<number> => {
   const { signal, settings = [], patience = PATIENCE, between, table } = options;
   const [lock = '', ...rest] = statements;
-  for (let attempt = 1; ; attempt++) {
+  let made = 0;
+  const attempt = async (number: number): Promise<number> => {
     signal.throwIfAborted();
-    const wait_ms = patience.lockWaits_ms[Math.min(attempt, patience.lockWaits_ms.length) - 1] ?? 0;
+    made = number;
+    const wait_ms = patience.lockWaits_ms[Math.min(number, patience.lockWaits_ms.length) - 1] ?? 0;
     const text = [
       'begin',
       `set local lock_timeout = '${patience.gate_ms}ms'`,
@@ -78,16 +76,17 @@ export const runLocked = async (
       ...rest,
       'commit',
     ].join(';\n');
-    try {
-      await withClient(pool, (client) => inOneGo(client, text, signal));
-      return attempt;
-    } catch (thrown) {
-      const again = TRY_AGAIN.has(sqlstateOf(thrown) ?? '') && !signal.aborted;
-      if (!again) throw thrown;
-      if (attempt >= patience.attempts) throw await outOfPatience(pool, { set, table }, attempt, thrown);
-    }
-    await delay(patience.pause_ms, undefined, { signal });
-    await between?.();
+    await withClient(pool, (client) => inOneGo(client, text, signal));
+    return number;
+  };
+  try {
+    return await whileLocked(patience, signal, attempt, {
+      states: TRY_AGAIN,
+      ...(between !== undefined && { between }),
+    });
+  } catch (thrown) {
+    if (signal.aborted || made < patience.attempts || !isLocked(thrown, TRY_AGAIN)) throw thrown;
+    throw await outOfPatience(pool, { set, table }, made, thrown);
   }
 };
 

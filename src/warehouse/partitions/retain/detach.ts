@@ -12,11 +12,12 @@ import { sql } from 'kysely';
 import { sqlstateOf } from '../../../db/errors.ts';
 import { on, type Client, type Pool } from '../../../db/query.ts';
 import { WarehouseError } from '../../../runtime/errors.ts';
-import { LOCK_TIMEOUT, persist, runStatements, type Patience } from '../carry-out.ts';
+import { persist, runStatements, type Patience } from '../carry-out.ts';
 import type { Step } from '../plan.ts';
+import { LOCK_TIMEOUT } from '../while-locked.ts';
 
 /** Readers of before may go on for seconds; whoever wants a new week waits behind a try, not behind all of them. */
-const DETACH: Patience = { lockWait_ms: 1_000, pause_ms: 500, tries: 60 };
+const DETACH: Patience = { lockWait_ms: 1_000, pause_ms: 500, attempts: 60 };
 
 /** How far the detach of a table has come. */
 export type Attachment = 'attached' | 'pending' | 'detached';
