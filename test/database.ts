@@ -12,6 +12,8 @@ import { databaseUrl } from './postgres.ts';
 /** While one worker clones the template, another worker's clone is refused with 55006: it waits its turn. */
 const CLONE_LOCK_KEY = 7_265_001;
 const CLONE_LIMIT_MS = 60_000;
+/** The first file on a cluster makes and migrates the template on all its nodes. */
+const CREATE_LIMIT_MS = 300_000;
 
 /** A database of its own for a file or a describe block; its fields may be read in hooks and tests. */
 export interface TestDatabase {
@@ -19,6 +21,8 @@ export interface TestDatabase {
   readonly url: string;
   /** The same as a superuser, for what only one may look at; the owner's where the server has given us none. */
   readonly adminUrl: string;
+  /** What it lies on. */
+  readonly topology: 'single' | 'citus';
   /** A pool on `url`, ended at the end of the file. */
   readonly pool: Pool;
   /** Another fresh clone, dropped with the first. */
@@ -49,7 +53,34 @@ const cloneTemplate = async (): Promise<string> => {
   return name;
 };
 
-const drop = (name: string): Promise<void> => dropDatabase(inject('ownerUrl'), name);
+/** Where databases of tests come from. */
+export interface DatabaseSource {
+  readonly topology: 'single' | 'citus';
+  readonly ownerUrl: string;
+  readonly adminUrl: string;
+  /** Makes a migrated database and says its name. */
+  readonly create: () => Promise<string>;
+  readonly drop: (name: string) => Promise<void>;
+}
+
+const server: DatabaseSource = {
+  topology: 'single',
+  get ownerUrl() {
+    return inject('ownerUrl');
+  },
+  get adminUrl() {
+    return inject('adminUrl');
+  },
+  create: cloneTemplate,
+  drop: (name) => dropDatabase(inject('ownerUrl'), name),
+};
+
+let source = server;
+
+/** Makes {@link useDatabase} take databases from elsewhere, in this file's process: how a test file runs on a cluster, too. */
+export const useSource = (other: DatabaseSource): void => {
+  source = other;
+};
 
 /**
  * Gives the file (or describe block) that calls it a database of its own.
@@ -62,6 +93,7 @@ const drop = (name: string): Promise<void> => dropDatabase(inject('ownerUrl'), n
  * });
  */
 export const useDatabase = (): TestDatabase => {
+  const { topology, ownerUrl, adminUrl, create, drop } = source;
   const names: string[] = [];
   let pool: Pool | undefined;
   const ready = (): { readonly name: string; readonly pool: Pool } => {
@@ -72,31 +104,32 @@ export const useDatabase = (): TestDatabase => {
   };
 
   beforeAll(async () => {
-    names.push(await cloneTemplate());
-    pool = createPool(databaseUrl(inject('ownerUrl'), names[0] ?? ''), { applicationName: 'pgstrata test' });
-  });
+    names.push(await create());
+    pool = createPool(databaseUrl(ownerUrl, names[0] ?? ''), { applicationName: 'pgstrata test' });
+  }, CREATE_LIMIT_MS);
   afterAll(async () => {
     await pool?.end();
-    await Promise.all(names.map(drop));
+    await Promise.all(names.map((name) => drop(name)));
   });
 
   return {
+    topology,
     get url() {
-      return databaseUrl(inject('ownerUrl'), ready().name);
+      return databaseUrl(ownerUrl, ready().name);
     },
     get adminUrl() {
-      return databaseUrl(inject('adminUrl'), ready().name);
+      return databaseUrl(adminUrl, ready().name);
     },
     get pool() {
       return ready().pool;
     },
     createDatabase: async () => {
-      const name = await cloneTemplate();
+      const name = await create();
       names.push(name);
       return {
         name,
-        url: databaseUrl(inject('ownerUrl'), name),
-        adminUrl: databaseUrl(inject('adminUrl'), name),
+        url: databaseUrl(ownerUrl, name),
+        adminUrl: databaseUrl(adminUrl, name),
       };
     },
   };

@@ -7,6 +7,10 @@ set datestyle = 'ISO'
 set work_mem = '64MB'
 as $$
 begin
+  if strata.topology() = 'citus' then
+    return query select r.* from strata.in_shards_rows('balance_rows', from_time::text, to_time::text, unit::text, asset::text) j, jsonb_to_record(j) r (account_address bytea, period timestamptz, change_count bigint);
+    return;
+  end if;
   return query execute format($rows$
     select b.account_address, %s, sum(greatest(b.change_count, 1)) from strata.account_balances b
      where b."timestamp" >= %L and b."timestamp" < %L%s group by 1, 2

@@ -11,6 +11,10 @@ declare
   kind   record;
   period timestamptz;
 begin
+  if strata.topology() = 'citus' then
+    return query select r.* from strata.in_shards_rows('balances_at', instant::text, asset::text, account::text) j, jsonb_to_record(j) r (account_address bytea, asset_id bigint, balance numeric);
+    return;
+  end if;
   if account is not null then
     return query
       select account, k.asset_id, k.balance

@@ -14,6 +14,10 @@ declare
   -- Keys at rest since then are read from the state, and only the others from history.
   is_stale boolean := strata.state_is_stale();
 begin
+  if strata.topology() = 'citus' then
+    return query select r.* from strata.in_shards_rows('balances_before', cut::text, asset::text) j, jsonb_to_record(j) r (account_address bytea, asset_id bigint, balance numeric, "timestamp" timestamptz);
+    return;
+  end if;
   perform strata.require_retained('balances', cut);
   if not is_stale then
     return query execute format('select %s from strata.account_balances_current k where k."timestamp" < %L%s', of_key, cut, of_asset);

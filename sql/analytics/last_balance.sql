@@ -3,6 +3,8 @@ create or replace function strata.last_balance(
 )
 language plpgsql stable
 set search_path = pg_catalog, strata, pg_temp
+-- A cluster's coordinator writes instants as its session does, and the workers read ISO.
+set datestyle = 'ISO'
 -- Planned for the values at hand: a plan for any account and any time would open every week.
 set plan_cache_mode = force_custom_plan
 as $$

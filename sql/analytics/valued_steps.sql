@@ -9,6 +9,10 @@ as $$
 declare
   assets bigint[] := array(select a.asset_id from strata.assets a where a.standard = valued_steps.standard);
 begin
+  if strata.topology() = 'citus' then
+    return query select r.* from strata.in_shards_rows('valued_steps', from_time::text, to_time::text, standard::text) j, jsonb_to_record(j) r (account_address bytea, asset_id bigint, usd numeric, seconds numeric);
+    return;
+  end if;
   perform strata.require_retained('balances', from_time);
   return query execute format($steps$
     select k.account_address, k.asset_id,

@@ -1,6 +1,8 @@
 create or replace function strata.balance_at(account bytea, asset bigint, instant timestamptz) returns numeric
 language plpgsql stable strict
 set search_path = pg_catalog, strata, pg_temp
+-- A cluster's coordinator writes instants as its session does, and the workers read ISO.
+set datestyle = 'ISO'
 set plan_cache_mode = force_custom_plan
 as $$
 declare
@@ -36,7 +38,7 @@ begin
     if changes = 0 then
       -- Either the period's changes all came later, or the week that held them is gone; rarely asked, for it looks at every week.
       select min(p.lower_bound) into floor
-        from strata.set_partitions(case when of_asset.observed then 'snapshot_rows' else 'balance_changes' end) p;
+        from strata.parts_of(case when of_asset.observed then 'strata.snapshot_rows'::regclass else 'strata.balance_changes'::regclass end) p;
       if floor is null or floor > period then
         return last.balance;
       end if;

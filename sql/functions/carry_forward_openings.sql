@@ -8,7 +8,14 @@ as $$
 declare
   keys bigint;
 begin
-  perform strata.lock_fold();
+  if strata.topology() <> 'shard' then
+    perform strata.lock_fold();
+  end if;
+  if strata.topology() = 'citus' then
+    keys := strata.in_shards('carry_forward_openings', cutoff::text, retention_id::text);
+    update strata.balance_status set opened_before = greatest(opened_before, cutoff);
+    return keys;
+  end if;
   execute format($carry$
     with carried as materialized (
       -- The primary keys of the weeks, read backwards and merged, have the newest row of each key first: nothing is sorted.
@@ -31,7 +38,9 @@ begin
       where o."timestamp" <= excluded."timestamp"
   $carry$, cutoff, (select s.opened_before from strata.balance_status s), retention_id);
   get diagnostics keys = row_count;
-  update strata.balance_status set opened_before = greatest(opened_before, cutoff);
+  if strata.topology() = 'single' then
+    update strata.balance_status set opened_before = greatest(opened_before, cutoff);
+  end if;
   return keys;
 end
 $$;

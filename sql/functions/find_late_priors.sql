@@ -27,7 +27,7 @@ begin
   until := latest + interval '1 microsecond';
   while exists (select from pg_temp.late_periods where not stored and prior is null) loop
     if until <= latest then
-      first_week := coalesce(first_week, (select min(w.lower_bound) from strata.set_partitions('account_balances') w), 'infinity');
+      first_week := coalesce(first_week, (select min(w.lower_bound) from strata.parts_of('strata.account_balances') w), 'infinity');
       exit when until <= greatest(opened, first_week);
     end if;
     execute format($prior$

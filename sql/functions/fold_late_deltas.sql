@@ -1,4 +1,4 @@
-create or replace function strata.fold_late_deltas(until timestamptz default 'infinity') returns void
+create or replace function strata.fold_late_deltas(opened timestamptz, until timestamptz, undoable bigint) returns void
 language plpgsql
 set search_path = pg_catalog, strata, pg_temp
 set timezone = 'UTC'
@@ -10,19 +10,14 @@ set enable_seqscan = off
 as $$
 declare
   earliest timestamptz;
+  earliest_delta timestamptz;
   latest   timestamptz;
-  opened   timestamptz := (select s.opened_before from strata.balance_status s);
-  undoable bigint;
 begin
-  select greatest(min(period), opened), greatest(max(period), opened) into earliest, latest from pg_temp.late_deltas;
+  select greatest(min(period), opened), greatest(max(period), opened), min(period) into earliest, latest, earliest_delta from pg_temp.late_deltas;
 
   -- What is earlier than the rows that retention has left goes into the opening balance; while those rows can be put
   -- back, it is also kept by period.
-  if exists (select from pg_temp.late_deltas where period < opened) then
-    select max(r.retention_id) into undoable
-      from strata.retentions r where r.set_name = 'account_balances' and r.undone_at is null and r.dropped_at is null;
-  end if;
-  if undoable is not null then
+  if undoable is not null and earliest_delta < opened then
     insert into strata.held_openings (retention_id, account_address, asset_id, balance, "timestamp")
     select undoable, l.account_address, l.asset_id, o.balance, o."timestamp"
       from (select distinct account_address, asset_id from pg_temp.late_deltas where period < opened) l
@@ -59,9 +54,9 @@ begin
     perform strata.drop_emptied_openings(opened);
   end if;
   delete from pg_temp.late_periods;
-  perform strata.fold_late_state();
+  perform strata.fold_late_state(opened);
 end
 $$;
 
-comment on function strata.fold_late_deltas(timestamptz) is
-  'The part of fold_deltas() for keys whose history is touched: late changes and changes taken back. Cost follows the rows behind the earliest touched period of those keys. Rows from until on are left alone.';
+comment on function strata.fold_late_deltas(timestamptz, timestamptz, bigint) is
+  'The part of fold_deltas() for keys whose history is touched: late changes and changes taken back. Cost follows the rows behind the earliest touched period of those keys. opened: where the retained balances begin. Rows from until on are left alone. undoable: the retention whose openings must be kept as they were.';

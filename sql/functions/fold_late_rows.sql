@@ -19,7 +19,7 @@ begin
   select sum(pg_relation_size(t.relid)) / 100 < 40 * count(distinct w.partition)
                                                 * (select count(*) from (select distinct account_address, asset_id from pg_temp.late_periods) k)
     into dense
-    from strata.set_partitions('account_balances') w cross join lateral pg_partition_tree(w.partition) t
+    from strata.parts_of('strata.account_balances') w cross join lateral pg_partition_tree(w.partition) t
    where w.upper_bound > earliest and w.lower_bound < until;
   if dense and current_setting('server_version_num')::int >= 170000 then
     walked := 'and b.account_address = any ((select array_agg(distinct account_address) from pg_temp.late_periods)::bytea[])

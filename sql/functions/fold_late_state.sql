@@ -1,12 +1,10 @@
-create or replace function strata.fold_late_state() returns void
+create or replace function strata.fold_late_state(opened timestamptz) returns void
 language plpgsql
 set search_path = pg_catalog, strata, pg_temp
 set enable_hashjoin = off
 set enable_mergejoin = off
 set enable_seqscan = off
 as $$
-declare
-  opened timestamptz := (select s.opened_before from strata.balance_status s);
 begin
   insert into strata.account_balances_current as c (account_address, asset_id, balance, "timestamp")
   select account_address, asset_id, sum(delta), max(period)
@@ -42,5 +40,5 @@ begin
 end
 $$;
 
-comment on function strata.fold_late_state() is
+comment on function strata.fold_late_state(timestamptz) is
   'The part of fold_deltas() that brings the state of late and shrunk keys in line with their history.';

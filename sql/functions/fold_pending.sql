@@ -7,16 +7,22 @@ set search_path = pg_catalog, strata, pg_temp
 as $$
 declare
   next record;
+  part int;
 begin
   perform strata.share_gates('account_balances');
-  perform strata.lock_fold(hash_partition);
+  -- On a cluster all shards fold at once: whichever partition is asked for, the next blocks of all are folded.
+  part := case when strata.topology() = 'single' then hash_partition end;
+  if part is null then
+    perform set_config('citus.multi_shard_modify_mode', 'parallel', true);  -- much work, and nothing but a fold in this transaction
+  end if;
+  perform strata.lock_fold(part);
   select n.* into next from strata.next_fold(source_id, hash_partition, rows_max, across_gaps) n;
   if next.to_block is null then
     return;
   end if;
-  perform strata.stage_changes(source_id, next.from_block, next.to_block, hash_partition);
-  perform strata.fold_deltas(hash_partition);
-  perform strata.advance_fold(source_id, hash_partition, next.to_block);
+  perform strata.stage_changes(source_id, next.from_block, next.to_block, part);
+  perform strata.fold_deltas(part);
+  perform strata.advance_fold(source_id, part, next.to_block);
   to_block := next.to_block;
   row_count := next.row_count;
 end

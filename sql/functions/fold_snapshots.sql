@@ -16,8 +16,19 @@ begin
   if earliest is null then
     return 0;
   end if;
-  perform strata.lock_fold();
-  perform strata.heal_state();
+  if strata.topology() = 'shard' then
+    if strata.state_is_lost() then
+      perform strata.rebuild_state();
+    end if;
+  else
+    perform strata.lock_fold();
+    perform strata.heal_state();
+    if strata.topology() = 'citus' then
+      insert into strata.snapshot_touched select * from pg_temp.snapshot_touched;
+      delete from pg_temp.snapshot_touched;
+      return strata.in_shards('fold_snapshots', grain, only_changes::text);
+    end if;
+  end if;
 
   insert into pg_temp.snapshot_keys (account_address, asset_id, first, shrinks, state_time)
   select t.account_address, t.asset_id, t.first, t.shrinks, s."timestamp"
@@ -75,6 +86,9 @@ begin
   perform strata.fold_snapshot_state();
   delete from pg_temp.snapshot_keys;
   delete from pg_temp.snapshot_periods;
+  if strata.topology() = 'shard' and pg_relation_size('pg_temp.snapshot_periods') > 4000000 then
+    truncate pg_temp.snapshot_touched, pg_temp.snapshot_keys, pg_temp.snapshot_periods;
+  end if;
   return folded;
 end
 $$;

@@ -7,6 +7,7 @@ declare
   parts  int[];
   part   int;
 begin
+  perform strata.refuse_on_cluster('folding a week whole', 'fold_changes() and fold_pending() fold inside the shards: run pgstrata fold');
   perform strata.share_gates('account_balances');
   perform strata.lock_fold();
   perform strata.ensure_weeks('account_balances', week_start, week_start);

@@ -5,6 +5,7 @@ as $$
 declare
   folded bigint;
 begin
+  perform strata.refuse_on_cluster('folding a hash partition of a week', 'fold_changes() and fold_pending() fold inside the shards: run pgstrata fold');
   perform strata.share_gates('account_balances');
   folded := strata.fill_week_partition(week_start, remainder);
   perform strata.place_week_partition(week_start, remainder);

@@ -11,9 +11,10 @@ begin atomic
      where exists (select from strata.stream_batches b where b.source_id = w.source_id and b.end_block > w.whole)
   )
   select coalesce(string_agg(format(
-           '(%1$I.source_id <> %2$s or %1$I.block_num <= %3$s or (%1$I.block_num <= %4$s and exists (select from strata.fold_progress p'
+           case when w.partly = w.whole then '(%1$I.source_id <> %2$s or %1$I.block_num <= %3$s)'
+           else '(%1$I.source_id <> %2$s or %1$I.block_num <= %3$s or (%1$I.block_num <= %4$s and exists (select from strata.fold_progress p'
            ' where p.source_id = %2$s and %1$I.block_num <= p.folded_block and satisfies_hash_partition('
-           '''strata.account_balances_current''::regclass, 4, p.hash_partition, %1$I.account_address))))',
+           '''strata.account_balances_current''::regclass, 4, p.hash_partition, %1$I.account_address))))' end,
            relation, w.source_id, w.whole, w.partly), ' and '), 'true')
     from waiting w;
 end;

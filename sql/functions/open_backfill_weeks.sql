@@ -12,6 +12,10 @@ declare
   retained timestamptz;
   folded   timestamptz;
 begin
+  -- On a cluster weeks are cut by shards, and folded inside them.
+  if strata.topology() <> 'single' then
+    return;
+  end if;
   -- Callers that need the same weeks wait here, and makers of ordinary weeks with them.
   perform pg_advisory_xact_lock(hashtextextended('pgstrata balance_changes', 0));
   -- Retention holds this row while it looks for weeks that are not attached yet.

@@ -5,6 +5,11 @@ as $$
 declare
   keys bigint;
 begin
+  if strata.topology() = 'citus' then
+    keys := strata.in_shards('rebuild_state');
+    update strata.balance_status set stale = false, reason = null, changed_at = statement_timestamp();
+    return keys;
+  end if;
   delete from strata.account_balances_current;
   insert into strata.account_balances_current (account_address, asset_id, balance, "timestamp")
   select distinct on (account_address, asset_id) account_address, asset_id, balance, "timestamp"
@@ -16,7 +21,9 @@ begin
     ) known
    order by account_address, asset_id, retained desc, "timestamp" desc;
   get diagnostics keys = row_count;
-  update strata.balance_status set stale = false, reason = null, changed_at = clock_timestamp();
+  if strata.topology() = 'single' then
+    update strata.balance_status set stale = false, reason = null, changed_at = statement_timestamp();
+  end if;
   return keys;
 end
 $$;

@@ -1,4 +1,4 @@
-create or replace function strata.recompute_balances(account bytea, asset bigint, since timestamptz, one_in int default 1)
+create or replace function strata.recompute_balances(account bytea, asset bigint, since timestamptz, one_in int default 1, folded text default null)
 returns table (account_address bytea, asset_id bigint, "timestamp" timestamptz, balance numeric, change_count int)
 language plpgsql stable
 set search_path = pg_catalog, strata, pg_temp
@@ -10,6 +10,9 @@ declare
   -- strata.period_start() is written out: called per row it would cost more than all the rest.
   keyed text := concat(' and %1$s.account_address = ' || quote_literal(account), ' and %1$s.asset_id = ' || asset, ' and %2$s');
 begin
+  if folded is null then
+    folded := strata.folded_predicate('c');
+  end if;
   return query execute format($recompute$
     with base as (
       select distinct on (k.account_address, k.asset_id) k.account_address, k.asset_id, k.balance
@@ -39,9 +42,9 @@ begin
     format(keyed, 'b', strata.sample_predicate('b', one_in)),
     format(keyed, 'o', strata.sample_predicate('o', one_in)),
     format(keyed, 'c', strata.sample_predicate('c', one_in)),
-    (select s.opened_before from strata.balance_status s), strata.folded_predicate('c'));
+    (select s.opened_before from strata.balance_status s), folded);
 end
 $$;
 
-comment on function strata.recompute_balances(bytea, bigint, timestamptz, int) is
-  'What account_balances ought to hold from an instant on (a period''s start): summed from the folded changes, on top of the last balance before. For all keys, or those of an account, an asset, both, or one in so many accounts. The reference of verify and rebuild.';
+comment on function strata.recompute_balances(bytea, bigint, timestamptz, int, text) is
+  'What account_balances ought to hold from an instant on (a period''s start): summed from the folded changes, on top of the last balance before. For all keys, or those of an account, an asset, both, or one in so many accounts. The reference of verify and rebuild. folded: what folded_predicate(''c'') says, for a shard, which has no ledger to ask.';

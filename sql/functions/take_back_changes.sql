@@ -20,6 +20,7 @@ begin
   select st.grain into strict grain
     from strata.sources src join strata.streams st on st.stream = src.stream where src.source_id = take_back_changes.source_id;
   perform strata.open_deltas();
+  perform strata.await_shards();
   -- The literal time prunes the weeks before the fork. What of this was folded is decided under the lock of the fold, by
   -- stage_taken_back(): taken here already, that lock would be held while other rows are written, and deadlock with them.
   execute format($take$

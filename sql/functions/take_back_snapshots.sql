@@ -10,6 +10,7 @@ begin
       using errcode = 'object_not_in_prerequisite_state', hint = 'Retain more weeks of snapshot_rows than reorgs are deep.';
   end if;
   perform strata.open_snapshots();
+  perform strata.await_shards();
   -- The literal time prunes the weeks before the fork.
   execute format($take$
     with gone as (

@@ -68,12 +68,12 @@ begin
   update strata.partition_sets p set retained_from = greatest(r.retained_before, lost) where p.set_name = s.set_name;
   case r.set_name
     when 'account_balances' then
-      update strata.balance_status set opened_before = r.floor_before, changed_at = clock_timestamp();
-      perform strata.put_back_openings(r.retention_id, r.cutoff);
+      update strata.balance_status set opened_before = r.floor_before, changed_at = statement_timestamp();
+      perform strata.put_back_openings(r.retention_id, r.cutoff, r.floor_before, strata.undoable_retention());
     when 'balance_changes' then
-      update strata.balance_status set changes_from = greatest(r.floor_before, lost), changed_at = clock_timestamp();
+      update strata.balance_status set changes_from = greatest(r.floor_before, lost), changed_at = statement_timestamp();
     when 'snapshot_rows' then
-      update strata.balance_status set observations_from = greatest(r.floor_before, lost), changed_at = clock_timestamp();
+      update strata.balance_status set observations_from = greatest(r.floor_before, lost), changed_at = statement_timestamp();
     else null;
   end case;
   return back;

@@ -7,6 +7,12 @@ as $$
 declare
   since timestamptz := (select greatest(s.observations_from, s.opened_before) from strata.balance_status s);
 begin
+  if strata.topology() = 'citus' then
+    return query select r.*
+        from strata.in_shards_rows('verify_snapshots', one_in::text) j,
+             jsonb_to_record(j) r (problem text, account_address bytea, asset_id bigint, "timestamp" timestamptz, balance numeric);
+    return;
+  end if;
   return query execute format($verify$
     with observed as materialized (
       select distinct on (r.account_address, r.asset_id, p.period)

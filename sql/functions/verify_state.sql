@@ -7,6 +7,12 @@ set datestyle = 'ISO'
 set work_mem = '256MB'
 as $$
 begin
+  if strata.topology() = 'citus' then
+    return query select r.*
+        from strata.in_shards_rows('verify_state', one_in::text) j,
+             jsonb_to_record(j) r (problem text, account_address bytea, asset_id bigint, "timestamp" timestamptz, balance numeric);
+    return;
+  end if;
   return query execute format($verify$
     with state as materialized (
       select c.account_address, c.asset_id, c."timestamp", c.balance from strata.account_balances_current c where %1$s

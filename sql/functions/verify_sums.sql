@@ -7,10 +7,10 @@ begin
   return query execute format($verify$
     select k.asset_id, sum(k.amount)
       from (
-        select s.asset_id, s.balance as amount from strata.account_balances_current s
+        select s.asset_id, sum(s.balance) as amount from strata.account_balances_current s group by s.asset_id
         union all
         -- One half of a transfer may be folded before the other: what waits belongs to the sum.
-        select c.asset_id, c.delta from strata.balance_changes c where not (%s)
+        select c.asset_id, sum(c.delta) from strata.balance_changes c where not (%s) group by c.asset_id
       ) k
       join strata.assets a on a.asset_id = k.asset_id and a.zero_sum
      group by k.asset_id

@@ -12,16 +12,25 @@ import { withAdvisoryLock } from './locks.ts';
 /** The migrations that ship with pgstrata. */
 export const MIGRATIONS_FOLDER = fileURLToPath(new URL('../../migrations', import.meta.url));
 
+/** Where the warehouse is to lie; `auto` takes a cluster where the database coordinates one. */
+export type TopologyWish = 'single' | 'citus' | 'auto';
+
 /** Where to migrate, and from which folder (for tests; default the shipped one). */
 export interface MigrateOptions {
   readonly connectionString: string;
   readonly migrationsFolder?: string;
+  /** Default `auto`. */
+  readonly topology?: TopologyWish;
+  /** Shards of each distributed table on a cluster; fixed by the first migration. Default 32. */
+  readonly shards?: number;
 }
 
 /** What was done: the files applied now, and how many had been applied before. */
 export interface MigrateResult {
   readonly applied: readonly string[];
   readonly total: number;
+  /** Where the warehouse lies now. */
+  readonly topology: 'single' | 'citus';
 }
 
 /**
@@ -45,7 +54,12 @@ export const migrate = async (options: MigrateOptions): Promise<MigrateResult> =
         connectionString: options.connectionString,
         migrationsFolder: folder,
         logger: new Logger(() => () => undefined),
-        pgSettings: { search_path: 'pg_catalog, public, pg_temp', client_min_messages: 'warning' },
+        pgSettings: {
+          search_path: 'pg_catalog, public, pg_temp',
+          client_min_messages: 'warning',
+          // The history makes one server's warehouse; strata.distribute() puts that on the nodes of a cluster.
+          'citus.enable_ddl_propagation': 'off',
+        },
       })
         .catch(async (thrown: unknown) => {
           throw await locate(thrown, folder);
@@ -53,11 +67,43 @@ export const migrate = async (options: MigrateOptions): Promise<MigrateResult> =
         // Its idle pool lives on for a moment, and would end the whole process should the server go away just then.
         .finally(clearAllPools);
       const after = await appliedFiles(client);
-      return { applied: after.filter((file) => !before.includes(file)), total: after.length };
+      const topology = await distribute(client, options);
+      return { applied: after.filter((file) => !before.includes(file)), total: after.length, topology };
     });
   } finally {
     await client.end();
   }
+};
+
+/** Shards that Citus itself makes of a table where nobody says otherwise: enough for sixteen workers of two cores. */
+const SHARDS = 32;
+
+/** Puts the warehouse on the cluster that the database coordinates, if it is to lie there; brings one that does up to date. */
+const distribute = async (
+  client: pg.Client,
+  { topology = 'auto', shards = SHARDS }: MigrateOptions,
+): Promise<MigrateResult['topology']> => {
+  const { rows } = await client.query<{ possible: boolean; wanted: boolean; done: boolean }>(
+    `select to_regproc('strata.distribute') is not null as possible, to_regclass('strata.shards') is not null as done,
+            exists (select from pg_extension where extname = 'citus') as wanted`,
+  );
+  const { possible = false, wanted = false, done = false } = rows[0] ?? {};
+  if (topology === 'single' && done) {
+    throw new WarehouseError('config', 'topology is single, but this warehouse lies on a cluster', {
+      remedy: 'Write topology: citus (or auto); a warehouse is not taken back to one server.',
+    });
+  }
+  if (!possible || topology === 'single' || (topology === 'auto' && !wanted)) return 'single';
+  await client.query('select strata.distribute($1)', [shards]).catch((thrown: unknown) => {
+    const fault = thrown as { code?: string; hint?: string };
+    throw new WarehouseError(
+      'database',
+      `the warehouse was not put on the cluster: ${messageOf(thrown)}`,
+      { ...sqlState(fault), ...(fault.hint === undefined ? {} : { remedy: fault.hint }) },
+      thrown,
+    );
+  });
+  return 'citus';
 };
 
 /** A committed migration that the database has not seen. */

@@ -230,6 +230,16 @@ export const configSchema = z
     database: z
       .strictObject({ url: z.string().min(1).optional(), allow_plaintext: z.boolean().default(false) })
       .prefault({}),
+    topology: z
+      .enum(['single', 'citus', 'auto'])
+      .default('auto')
+      .describe('where `pgstrata migrate` puts the warehouse; auto: on a Citus cluster where there is one'),
+    shards: z
+      .int()
+      .min(1)
+      .max(1024)
+      .default(32)
+      .describe('of each table on a cluster; fixed by the first migration'),
     servers: z.record(z.string().min(1), server).default({}),
     streams: z
       .record(

@@ -107,7 +107,7 @@ export const createBatchWriter = (
       return cut + behind;
     },
     write: async (buffer) => {
-      await dataset.reserve(buffer);
+      await dataset.reserve(buffer, transaction?.client ?? null);
       const { client } = await open();
       const before = bytesSent(client);
       const { ms } = await timed(() => dataset.write(client, buffer));

@@ -1,6 +1,7 @@
 /** What `doctor` asks of the database: version, settings, schema, rights, room, streams. */
 import { sql } from 'kysely';
 import { on, type Pool } from '../db/query.ts';
+import { checkCluster } from './checkup-cluster.ts';
 import type { Finding } from './finding.ts';
 import type { Alert } from './partitions/alerts.ts';
 import { watchSets } from './partitions/watch.ts';
@@ -57,7 +58,7 @@ export const checkDatabase = async (pool: Pool): Promise<Finding[]> => {
   const facts = rows[0]!;
   if (!facts.migrated) return judge(facts);
   const streams = judgeStreams(await readStreams(pool));
-  return [...judge(facts), ...streams, ...(await watchSets(pool)).map(asFinding)];
+  return [...judge(facts), await checkCluster(pool), ...streams, ...(await watchSets(pool)).map(asFinding)];
 };
 
 /** Clocks further apart than this make lag and sane windows misleading. */

@@ -57,7 +57,7 @@ export interface Dataset {
   prepare(schema: Schema): Promise<void>;
   createBuffer(): LoadBuffer;
   /** Makes what the rows need beside their transaction: weeks. */
-  reserve(buffer: LoadBuffer): Promise<void>;
+  reserve(buffer: LoadBuffer, open: Client | null): Promise<void>;
   /** Writes the rows inside the caller's transaction. */
   write(client: Client, buffer: LoadBuffer): Promise<void>;
   /**

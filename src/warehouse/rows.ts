@@ -97,7 +97,7 @@ export const createRows = (
       };
     },
     createBuffer: () => createRowsBuffer(stream, config, hasBlocks, get().weeks),
-    reserve: async (buffer) => get().weeks?.ensure((buffer as RowsBuffer).weeks),
+    reserve: async (buffer, open) => get().weeks?.ensure((buffer as RowsBuffer).weeks, open),
     write: async (client, buffer) => {
       const { pieces, refused } = buffer as RowsBuffer;
       const { copy, encoder, labels } = get();

@@ -76,8 +76,8 @@ export const createSnapshots = (
       opened = await openSnapshots(pool, stream, config, schema, hasBlocks, now);
     },
     createBuffer: () => createSnapshotBuffer(get().reading, config.network_column),
-    reserve: async (buffer) => {
-      for (const keeper of get().keepers) await keeper.ensure((buffer as SnapshotBuffer).weeks);
+    reserve: async (buffer, open) => {
+      for (const keeper of get().keepers) await keeper.ensure((buffer as SnapshotBuffer).weeks, open);
     },
     write: (client, buffer) => writeSnapshots(client, buffer as SnapshotBuffer, grain),
     settle: async (client, entries) => {

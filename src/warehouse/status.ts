@@ -4,6 +4,7 @@ import { on, type Client, type Pool } from '../db/query.ts';
 import { readHistory, type HistoryStatus } from './backfill/status.ts';
 import type { Alert } from './partitions/alerts.ts';
 import { watchSets } from './partitions/watch.ts';
+import { clusterOf, type Cluster } from './topology.ts';
 import type { CatchUpHealth, HealthError, NotedReorg, StreamWork, WorkerSpan } from './stream-health.ts';
 
 /** One network of one stream. */
@@ -70,6 +71,8 @@ export interface SetStatus {
 
 /** All of it. */
 export interface WarehouseStatus {
+  /** The cluster it lies on; null on one server. */
+  readonly cluster: Cluster | null;
   readonly streams: readonly StreamStatus[];
   readonly sets: readonly SetStatus[];
   /** Weeks of history that are loaded beside the set. */
@@ -140,9 +143,17 @@ export const readStatus = async (pool: Pool): Promise<WarehouseStatus> => {
     select s.set_name, count(p.partition)::int as weeks, coalesce(sum(p.leaves), 0)::int as leaves,
            to_char(min(p.lower_bound) at time zone 'UTC', 'YYYY-MM-DD') as first_week,
            to_char(max(p.upper_bound) at time zone 'UTC', 'YYYY-MM-DD') as covered_until,
-           coalesce(sum((select sum(pg_total_relation_size(t.relid)) from pg_partition_tree(p.partition) t)), 0)::bigint as bytes
+           coalesce(sum((select sum(pg_total_relation_size(t.relid)) from pg_partition_tree(p.partition) t)), 0)::bigint
+             + coalesce(sum(stored.bytes), 0)::bigint as bytes
       from strata.partition_sets s
       left join lateral strata.set_partitions(s.set_name) p on true
+      left join strata.table_bytes() stored on stored.relation = p.partition
      group by s.set_name order by s.set_name`.execute(on(pool));
-  return { streams, sets: sets.rows, history: await readHistory(pool), alerts: await watchSets(pool) };
+  return {
+    cluster: await clusterOf(pool),
+    streams,
+    sets: sets.rows,
+    history: await readHistory(pool),
+    alerts: await watchSets(pool),
+  };
 };

@@ -89,11 +89,11 @@ export const createTransfers = (
       opened = { weeks, balanceWeeks, reading, leafOf: createLeafOf(weeks.modulus) };
     },
     createBuffer: () => createTransferBuffer(get(), bulk),
-    reserve: async (buffer) => {
+    reserve: async (buffer, open) => {
       const { weeks } = buffer as TransferBuffer;
       const others = opener === null ? weeks : weeks.difference(await opener.open(weeks));
-      await get().weeks.ensure(others);
-      await get().balanceWeeks.ensure(others);
+      await get().weeks.ensure(others, open);
+      await get().balanceWeeks.ensure(others, open);
     },
     write: async (client, buffer) => {
       inSet = (await writeTransfers(client, buffer as TransferBuffer, config)) || inSet;

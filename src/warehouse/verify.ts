@@ -3,6 +3,7 @@ import { sql, type RawBuilder } from 'kysely';
 import { withTransaction } from '../db/pool.ts';
 import { on, type Client, type Pool } from '../db/query.ts';
 import { accountText } from './account.ts';
+import { topologyOf } from './topology.ts';
 
 /** How much to verify. */
 export interface VerifyOptions {
@@ -45,6 +46,7 @@ export const verifyBalances = (pool: Pool, { oneIn }: VerifyOptions): Promise<Ve
       await sql`lock table only strata.balance_changes, only strata.account_balances, only strata.snapshot_rows, strata.week_gate in access share mode`.execute(
         on(client),
       );
+      if ((await topologyOf(client)) === 'citus') await beginEverywhere(pool, client);
       const found = [
         await differences(
           client,
@@ -82,6 +84,17 @@ export const verifyBalances = (pool: Pool, { oneIn }: VerifyOptions): Promise<Ve
     },
     { isolation: 'repeatable read', readOnly: true },
   );
+
+/**
+ * Makes the snapshots of all nodes one: taken while nobody folds or commits a load, whose two phases go on under that lock.
+ * Each node has one connection from then on, because another one would bring a later snapshot.
+ */
+const beginEverywhere = (pool: Pool, client: Client): Promise<void> =>
+  withTransaction(pool, async (holder) => {
+    await sql`select strata.lock_fold()`.execute(on(holder));
+    await sql`set local citus.max_adaptive_executor_pool_size = 1`.execute(on(client));
+    await sql`select count(*) from strata.shards`.execute(on(client));
+  });
 
 type Counts = Pick<VerifyReport, 'balances' | 'state_rows' | 'assets' | 'sources'>;
 

@@ -162,7 +162,7 @@ export const storeHistory = (pool: Pool, history: History): Promise<void> =>
       client,
       history.events.filter(({ asset }) => asset.observed),
     );
-    for (let week = WEEKS.opened; week < WEEKS.hashed; week++)
+    for (let week = WEEKS.opened; week < WEEKS.hashed && !(await isCluster(client)); week++)
       for (const set of ['account_balances', 'balance_changes'])
         await client.query(`select strata.consolidate_week($1, strata.week_key($2))`, [
           set,
@@ -174,6 +174,10 @@ export const storeHistory = (pool: Pool, history: History): Promise<void> =>
     await dropWeeks(client, 'balance_changes', WEEKS.changes);
     await client.query('analyze');
   });
+
+/** On a cluster nothing is consolidated, and weeks are not folded one by one. */
+const isCluster = async (client: PoolClient): Promise<boolean> =>
+  (await client.query<{ topology: string }>('select strata.topology()')).rows[0]?.topology === 'citus';
 
 const storeAssets = async (client: PoolClient, { assets, prices, labels }: History): Promise<void> => {
   for (const { id, key, grain, decimals, observed } of assets)
@@ -218,6 +222,14 @@ const storeChanges = async (client: PoolClient, changes: readonly Event[]): Prom
       changes.map(({ units }) => String(units)),
     ],
   );
+  if (await isCluster(client)) {
+    await client.query(`select strata.ensure_weeks('account_balances', $1, $2)`, [
+      instantOf(weekAt(0)),
+      instantOf(weekAt(WEEKS.all) - 1n),
+    ]);
+    await client.query('select strata.rebuild_balances()');
+    return;
+  }
   for (let week = 0; week < WEEKS.all; week++)
     await client.query('select strata.fold_week($1)', [instantOf(weekAt(week))]);
 };

@@ -14,25 +14,25 @@ export interface Mutation {
 export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'clamp on write',
-    changes: 'fold_deltas',
+    changes: 'fold_staged',
     from: 'a.seed + p.sum_so_far',
     to: 'greatest(a.seed + p.sum_so_far, 0)',
   },
   {
     name: 'clamp in the state',
-    changes: 'fold_deltas',
+    changes: 'fold_staged',
     from: 'set balance = c.balance + excluded.balance',
     to: 'set balance = greatest(c.balance + excluded.balance, 0)',
   },
   {
     name: 'key without asset in the window',
-    changes: 'fold_deltas',
+    changes: 'fold_staged',
     from: 'so_far as (partition by account_address, asset_id order by period)',
     to: 'so_far as (partition by account_address order by period)',
   },
   {
     name: 'key without asset in the total',
-    changes: 'fold_deltas',
+    changes: 'fold_staged',
     from: 'window key as (partition by account_address, asset_id)',
     to: 'window key as (partition by account_address)',
   },
@@ -44,13 +44,13 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'state always trusted',
-    changes: 'fold_deltas',
+    changes: 'fold_staged',
     from: /s\."timestamp" = k\.last and \(k\.newest is null or k\.newest <= k\.first\)/,
     to: 'true',
   },
   {
     name: 'only the last period compared with the state',
-    changes: 'fold_deltas',
+    changes: 'fold_staged',
     from: ' and (k.newest is null or k.newest <= k.first)',
     to: '',
   },
@@ -116,20 +116,20 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'double instead of numeric',
-    changes: 'fold_deltas',
+    changes: 'fold_staged',
     from: 'sum(delta) as delta',
     to: 'sum(delta::float8)::numeric as delta',
   },
   {
     name: 'overlap added twice',
-    changes: 'fold_deltas',
+    changes: 'fold_staged',
     from: 'set balance = excluded.balance, change_count',
     to: 'set balance = b.balance + excluded.balance, change_count',
   },
   {
     name: 'staging not emptied',
     changes: 'fold_deltas',
-    from: 'delete from pg_temp.balance_deltas;',
+    from: '  -- A transaction may fold more than once.\n  delete from pg_temp.balance_deltas;',
     to: '',
   },
   {
@@ -170,7 +170,7 @@ export const MUTATIONS: readonly Mutation[] = [
   },
   {
     name: 'state goes back in time',
-    changes: 'fold_deltas',
+    changes: 'fold_staged',
     from: '"timestamp" = greatest(c."timestamp", excluded."timestamp")',
     to: '"timestamp" = excluded."timestamp"',
   },

@@ -75,7 +75,7 @@ const PLANTED: readonly (readonly [says: string, sql: string, problems: readonly
   ],
   [
     'a state of the wrong time',
-    `update strata.account_balances_current set "timestamp" = "timestamp" - interval '1 hour' where account_address = strata.account('${ACCOUNT}')`,
+    `update strata.account_balances_current set "timestamp" = '2020-01-01' where account_address = strata.account('${ACCOUNT}')`,
     [STATE, LOST_STATE],
   ],
   [

@@ -122,7 +122,7 @@ export const expectChain = async (pool: Pool, stream: string, chain: Chain): Pro
 /** Assets whose changes do not sum to zero. */
 export const unbalancedAssets = async (pool: Pool): Promise<number> => {
   const { rows } = await pool.query<{ unbalanced: number }>(
-    `select count(*)::int as unbalanced from (select from strata.balance_changes group by asset_id having sum(delta) <> 0) a`,
+    `select count(*)::int as unbalanced from (select asset_id from strata.balance_changes group by asset_id having sum(delta) <> 0) a`,
   );
   return rows[0]!.unbalanced;
 };

@@ -38,7 +38,7 @@ describe('balances', () => {
     expectSame(await storedState(database.pool, 'edges'), expectedState(known, 'hour'));
     expect(await ledgerOf(database.pool, 'edges', 'scripted')).toMatchObject([{ rows: 6, quarantined: 0 }]);
     const { rows: weeks } = await database.pool.query(
-      `select tableoid::regclass::text like '%_2026_01_04_hash_%' as new_week, count(*)::int from strata.account_balances group by 1 order by 1`,
+      `select tableoid::regclass::text like '%_2026_01_04_%' as new_week, count(*)::int from strata.account_balances group by 1 order by 1`,
     );
     expect(weeks).toEqual([
       { new_week: false, count: 2 },

@@ -156,14 +156,12 @@ export const storedReads = (
 ): Promise<string[]> =>
   lines(
     pool,
-    `select concat_ws(' ', strata.account_text(k.account_address), a.asset_key, extract(epoch from p)::bigint, ${VALUE}) as line
-       from strata.account_balances_current k
-       join strata.assets a on a.asset_id = k.asset_id and a.standard = $1
-      cross join generate_series(strata.period_start($2, to_timestamp($3)), to_timestamp($4), ('1 ' || $2)::interval) p
-      cross join lateral (
-        select x.* from strata.account_balances x
-         where x.account_address = k.account_address and x.asset_id = k.asset_id and x."timestamp" <= p
-         order by x."timestamp" desc limit 1) b`,
+    `select distinct on (b.account_address, b.asset_id, p)
+            concat_ws(' ', strata.account_text(b.account_address), a.asset_key, extract(epoch from p)::bigint, ${VALUE}) as line
+       from strata.account_balances b
+       join strata.assets a on a.asset_id = b.asset_id and a.standard = $1
+       join generate_series(strata.period_start($2, to_timestamp($3)), to_timestamp($4), ('1 ' || $2)::interval) p on b."timestamp" <= p
+      order by b.account_address, b.asset_id, p, b."timestamp" desc`,
     [standard, grain, Number(from / 1_000_000n), Number(to / 1_000_000n)],
   );
 

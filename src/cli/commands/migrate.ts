@@ -31,12 +31,17 @@ export const migrateCommand = (): Command =>
             printResult(options.json === true, { pending: pending.map(({ file }) => file) }, text);
             return;
           }
-          const result = await migrate({ connectionString });
+          const result = await migrate({
+            connectionString,
+            topology: config.topology,
+            shards: config.shards,
+          });
           const policies = await applyPolicies(pool, config.partitions);
-          const text =
+          const done =
             result.applied.length === 0
               ? `up to date (${result.total} applied before)`
               : `applied ${result.applied.join(', ')}`;
+          const text = result.topology === 'citus' ? `${done}; on a Citus cluster` : done;
           printResult(options.json === true, { ...result, policies }, text);
         },
         { migrated: false },

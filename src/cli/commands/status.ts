@@ -88,8 +88,9 @@ const historyLines = ({
   ];
 };
 
-const describe = ({ streams, sets, history, alerts }: WarehouseStatus): string =>
+const describe = ({ cluster, streams, sets, history, alerts }: WarehouseStatus): string =>
   [
+    ...(cluster === null ? [] : [`citus: ${cluster.shards} shards on ${cluster.workers} workers`, '']),
     streams.length === 0
       ? 'no stream has been loaded yet: declare one in pgstrata.yaml and run `pgstrata ingest`'
       : [streamsTable(streams), ...troubles(streams)].join('\n'),

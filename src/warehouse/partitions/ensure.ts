@@ -31,8 +31,13 @@ export const outsideReason = (
 export interface WeekKeeper {
   readonly modulus: number;
   readonly window: SaneWindow;
-  /** Makes sure that these weeks (numbers of `weekOf`) exist, but for those that retention has dropped. */
-  ensure(weeks: Iterable<number>): Promise<void>;
+  /**
+   * Makes sure that these weeks (numbers of `weekOf`) exist, but for those that retention has dropped.
+   *
+   * @param open the caller's transaction, if it has written already. On a cluster a week is made there, because Citus would
+   *   have its maker wait for everybody who has written to the set
+   */
+  ensure(weeks: Iterable<number>, open?: Client | null): Promise<void>;
 }
 
 /**
@@ -47,6 +52,7 @@ export const openWeeks = async (pool: Pool, set: string, now: Date): Promise<Wee
     .select([
       'modulus',
       'window_start',
+      sql<boolean>`strata.is_distributed(parent)`.as('distributed'),
       sql<Date | null>`nullif(retained_from, '-infinity')`.as('retained_from'),
       sql<Date>`${now.toISOString()}::timestamptz + window_ahead`.as('window_end'),
     ])
@@ -66,11 +72,13 @@ export const openWeeks = async (pool: Pool, set: string, now: Date): Promise<Wee
       latest: instantOf(policy.window_end),
       retainedFrom,
     },
-    ensure: async (weeks) => {
+    ensure: async (weeks, open = null) => {
+      const within = policy.distributed ? open : null;
       for (const [first, last] of runs([...weeks].filter((week) => !known.has(week)))) {
         await sql`select strata.ensure_weeks(${set}, ${instantText(weekStart(first))}, ${instantText(weekStart(last))})`.execute(
-          on(pool),
+          on(within ?? pool),
         );
+        if (within !== null) continue; // it may be rolled back
         for (let week = first; week <= last; week++) known.add(week);
       }
     },

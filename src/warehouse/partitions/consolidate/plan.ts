@@ -84,7 +84,11 @@ const chooseWeeks = async (
     }
     if (!asked.some((start) => start.getTime() === lower.getTime())) return false;
     if (kind === 'hash' || kind === 'list') return !noteOpen(open, week, notes);
-    notes.push(`${week.name} is left alone: it is ${kind} already or by nature.`);
+    notes.push(
+      kind === 'sharded'
+        ? `${week.name} is left alone: its hash partitions are the shards of the cluster, which are not merged.`
+        : `${week.name} is left alone: it is ${kind} already or by nature.`,
+    );
     return false;
   });
   return { due, notes };

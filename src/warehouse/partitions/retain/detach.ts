@@ -33,11 +33,14 @@ const attachmentOf = async (database: Client | Pool, qualified: string): Promise
   return row.pending ? 'pending' : 'attached';
 };
 
-const DETACH_FORM = /^alter table (?<root>.+) detach partition (?<week>.+) (?:concurrently|finalize)$/;
+const DETACH_FORM =
+  /^alter table (?<root>.+?) detach partition (?<week>.+?)(?<how> concurrently| finalize)?$/;
 
-/** The statement that goes on from where the detach is. */
-export const detachStatement = (root: string, week: string, from: Exclude<Attachment, 'detached'>): string =>
-  `alter table ${root} detach partition ${week} ${from === 'pending' ? 'finalize' : 'concurrently'}`;
+const HOW = { attached: ' concurrently', pending: ' finalize', sharded: '' } as const;
+
+/** The statement that goes on from where the detach is; Citus refuses `concurrently` for its sharded weeks. */
+export const detachStatement = (root: string, week: string, from: keyof typeof HOW): string =>
+  `alter table ${root} detach partition ${week}${HOW[from]}`;
 
 /** Whether a step is a detach. */
 export const isDetach = (step: Step): boolean => DETACH_FORM.test(step.sql[0] ?? '');
@@ -49,12 +52,17 @@ export const isDetach = (step: Step): boolean => DETACH_FORM.test(step.sql[0] ??
  *   retention finishes it
  */
 export const detach = async (client: Client, step: Step, signal: AbortSignal): Promise<void> => {
-  const { root = '', week = '' } = DETACH_FORM.exec(step.sql[0] ?? '')?.groups ?? {};
+  const { root = '', week = '', how } = DETACH_FORM.exec(step.sql[0] ?? '')?.groups ?? {};
   try {
     await persist(step.name, DETACH, signal, async () => {
       const state = await attachmentOf(client, week);
       if (state === 'detached') return;
-      await runStatements(client, [detachStatement(root, week, state)], DETACH.lockWait_ms, signal);
+      await runStatements(
+        client,
+        [detachStatement(root, week, how === undefined ? 'sharded' : state)],
+        DETACH.lockWait_ms,
+        signal,
+      );
     });
   } catch (thrown) {
     if (sqlstateOf(thrown) !== LOCK_TIMEOUT) throw thrown;

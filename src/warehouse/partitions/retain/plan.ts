@@ -39,6 +39,8 @@ interface Unfinished {
 interface RetainFacts {
   readonly set: string;
   readonly root: string;
+  /** On the nodes of a cluster, where nothing is detached concurrently. */
+  readonly distributed: boolean;
   readonly retain: string | null;
   readonly hold: string;
   /** Start of the week that holds the cutoff; null when everything is kept. */
@@ -92,7 +94,7 @@ const dayOf = (instant: Date): string => instant.toISOString().slice(0, 10);
 const literal = (text: string): string => `'${text.replaceAll("'", "''")}'`;
 
 /** Kinds that are a whole week of ours. */
-const WHOLE: ReadonlySet<WeekInfo['kind']> = new Set(['hash', 'list', 'consolidated']);
+const WHOLE: ReadonlySet<WeekInfo['kind']> = new Set(['hash', 'list', 'consolidated', 'sharded']);
 
 type Week = WeekInfo & { readonly lower: Date; readonly upper: Date };
 
@@ -203,21 +205,25 @@ const beginStep = ({ set, retainedFrom }: RetainFacts, due: readonly Week[]): St
 };
 
 const detachStep = (
-  { root }: RetainFacts,
+  { root, distributed }: RetainFacts,
   week: Named,
   from: Exclude<Attachment, 'detached'>,
   because: string | null,
 ): Step => ({
   name: `detach ${week.name}`,
   week: weekOfStep(week),
-  sql: [detachStatement(root, week.qualified, from)],
+  sql: [detachStatement(root, week.qualified, distributed ? 'sharded' : from)],
   locks: [
-    { relation: root, mode: 'SHARE UPDATE EXCLUSIVE', held: 'step' },
+    distributed
+      ? { relation: root, mode: 'ACCESS EXCLUSIVE', held: 'moment' }
+      : { relation: root, mode: 'SHARE UPDATE EXCLUSIVE', held: 'step' },
     { relation: week.qualified, mode: 'ACCESS EXCLUSIVE', held: 'moment' },
   ],
   rows: week.rows,
   bytes: week.bytes ?? null,
-  why: `${because ?? 'it is older than the policy keeps'}; while a transaction of before holds it up, it is given up for a moment and finished by FINALIZE`,
+  why: distributed
+    ? `${because ?? 'it is older than the policy keeps'}; Citus detaches at once or not at all`
+    : `${because ?? 'it is older than the policy keeps'}; while a transaction of before holds it up, it is given up for a moment and finished by FINALIZE`,
 });
 
 const holdStep = ({ hold }: Pick<RetainFacts, 'hold'>, week: Named): Step => ({
@@ -249,6 +255,7 @@ const sum = (numbers: readonly (number | null)[]): number | null => {
 
 interface PolicyRow {
   readonly root: string;
+  readonly distributed: boolean;
   readonly retain: string | null;
   readonly hold: string;
   readonly floor: Date | null;
@@ -258,7 +265,7 @@ interface PolicyRow {
 
 const readFacts = async (pool: Pool, set: string, { now, cutoff }: RetainOptions): Promise<RetainFacts> => {
   const policies = await sql<PolicyRow>`
-    select format('%I.%I', n.nspname, c.relname) as root, s.retain::text as retain, s.hold::text as hold,
+    select format('%I.%I', n.nspname, c.relname) as root, strata.is_distributed(s.parent) as distributed, s.retain::text as retain, s.hold::text as hold,
            strata.week_start(coalesce(${cutoff?.toISOString() ?? null}::timestamptz, ${now.toISOString()}::timestamptz - s.retain)) as floor, nullif(s.retained_from, '-infinity') as retained_from,
            case s.set_name when 'balance_changes' then strata.waiting_since() end as waiting
       from strata.partition_sets s
@@ -290,6 +297,7 @@ const readFacts = async (pool: Pool, set: string, { now, cutoff }: RetainOptions
   return {
     set,
     root: policy.root,
+    distributed: policy.distributed,
     retain: policy.retain,
     hold: policy.hold,
     floor: policy.floor,

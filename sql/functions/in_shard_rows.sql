@@ -1,0 +1,14 @@
+create or replace function strata.in_shard_rows(shard bigint, stamp text, function text, arguments text[]) returns setof jsonb
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+-- Costs that say "never" would have every statement compiled; a coordinator's sessions have it off, a worker's have not.
+set jit = off
+as $$
+begin
+  return query execute format('select to_jsonb(r) from strata_shards.%I(%s) r', format('%s_%s_%s', function, shard, stamp),
+    (select string_agg(quote_nullable(a), ', ' order by place) from unnest(arguments) with ordinality u(a, place)));
+end
+$$;
+
+comment on function strata.in_shard_rows(bigint, text, text, text[]) is
+  'in_shard() for a function that returns rows and writes nothing: each as JSON, whose numbers are exact.';
