@@ -49,7 +49,7 @@ export async function* backfillBench({ only, runs, say }: BenchOptions): AsyncGe
         if (bulk.rows !== frames.rows) throw new Error(`loaded ${bulk.rows} rows, not ${frames.rows}`);
         rates.bulk.push(bulk.rate);
         peak = Math.max(peak, bulk.peak_rss_mb);
-        rates.raw.push(await rawCopy(server, frames));
+        rates.raw.push(await rawCopy(server, frames, say));
         rates.live.push((await bulkLoad(server, devnet.url, 'live', LIVE, say, LIVE_BLOCKS)).rate);
         say(
           `backfill run ${run}: bulk ${Math.round(bulk.rate)} rows/s, raw ${Math.round(rates.raw.at(-1)!)}, live ${Math.round(rates.live.at(-1)!)}, peak RSS ${Math.round(bulk.peak_rss_mb)} MB`,
@@ -77,11 +77,7 @@ const bulkLoad = async (
   const pool = createPool(database);
   try {
     await pool.query('checkpoint');
-    const { rows } = await pool.query<{ pid: number }>(
-      `select split_part(pg_read_file('postmaster.pid'), E'\n', 1)::int as pid`,
-    );
-    const postmaster = rows[0]!.pid;
-    const before = postgresCpu(postmaster);
+    const before = await postgresCpu(pool);
     const report = await runClient({
       database,
       stream: 'transfers',
@@ -89,7 +85,7 @@ const bulkLoad = async (
       ...(to === undefined ? {} : { to }),
     });
     say(
-      `${name === '' ? 'bulk' : name}: ${report.seconds.toFixed(1)} s; CPU: client ${report.cpu_s.toFixed(1)} s, PostgreSQL ${(postgresCpu(postmaster) - before).toFixed(1)} s`,
+      `${name === '' ? 'bulk' : name}: ${report.seconds.toFixed(1)} s; CPU: client ${report.cpu_s.toFixed(1)} s, PostgreSQL ${((await postgresCpu(pool)) - before).toFixed(1)} s`,
     );
     if (name === '') {
       const { differences } = await verifyBalances(pool, { oneIn: 64 });
@@ -102,16 +98,17 @@ const bulkLoad = async (
 };
 
 /** COPY of all frames by one connection into weeks with their keys. */
-const rawCopy = async (server: string, frames: Preencoded): Promise<number> => {
+const rawCopy = async (server: string, frames: Preencoded, say: (text: string) => void): Promise<number> => {
   const pool = createPool(await freshDatabase(server), { synchronousCommit: 'off' });
   try {
     await pool.query(`select strata.ensure_weeks('balance_changes', '2026-01-04', '2026-02-28')`);
     await pool.query('checkpoint');
-    return await withClient(pool, async (client) => {
-      const started = performance.now();
-      const rows = await copyIn(client, LOADS[0]!.copy, frames.list);
-      return rows / ((performance.now() - started) / 1000);
-    });
+    const before = await postgresCpu(pool);
+    const started = performance.now();
+    const rows = await withClient(pool, (client) => copyIn(client, LOADS[0]!.copy, frames.list));
+    const seconds = (performance.now() - started) / 1000;
+    say(`raw: ${seconds.toFixed(1)} s; CPU: PostgreSQL ${((await postgresCpu(pool)) - before).toFixed(1)} s`);
+    return rows / seconds;
   } finally {
     await pool.end();
   }

@@ -45,7 +45,7 @@ test('costs nothing but the work in hand', { timeout: 180_000 }, async () => {
   const devnet = await startDevnet({ chain });
   cleanups.push(devnet.stop);
   const folder = await openFolder();
-  cleanups.push(folder.remove);
+  cleanups.push(() => folder.remove());
   await folder.writePolicy({
     servers: { devnet: { url: devnet.url } },
     streams: {

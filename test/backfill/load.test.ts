@@ -135,19 +135,20 @@ describe('while it is loaded', () => {
     const { url, chain } = await serve({ blocks: 300 });
     const other = await serve({ blocks: 250, seed: 6 });
     const pool = await emptyPool();
-    let beside: Promise<unknown> | null = null;
-    let refused: Promise<unknown> | null = null;
+    const met: Promise<unknown>[] = [];
     await loadHistory({
       pool,
       url,
       onEvent: ({ kind }) => {
-        if (kind !== 'committed' || beside !== null) return;
-        refused = failureOf(loadHistory({ pool, url }));
-        beside = load({ pool, url: other.url, stream: 'live', settings: TRANSFERS, now: NOW });
+        if (kind !== 'committed' || met.length > 0) return;
+        met.push(
+          failureOf(loadHistory({ pool, url })),
+          load({ pool, url: other.url, stream: 'live', settings: TRANSFERS, now: NOW }),
+        );
       },
     });
-    expect(await refused).toMatchObject({ kind: 'conflict' });
-    await beside;
+    const [refused] = await Promise.all(met);
+    expect(refused).toMatchObject({ kind: 'conflict' });
     await expectChain(pool, 'history', chain);
     await expectChain(pool, 'live', other.chain);
     await expectExact(pool);
