@@ -147,9 +147,8 @@ const REFERENCE_INDEXES = [
   'activity_id, account_address',
 ];
 
-/** Loads it into the reference: its partitions and their b-trees are there, and COPY goes through the root. */
-const loadReference = async (client: ClientBase, week: number): Promise<number> => {
-  const bytes = await inMemory(client, REFERENCE);
+/** The reference's partitions of a week, with their b-trees. */
+const createReferenceWeek = async (client: ClientBase, week: number): Promise<void> => {
   const name = `reference.week_${week}`;
   await client.query(
     `create table ${name} partition of reference.account_balances for values from ('${weekText(week)}') to ('${weekText(week + 1)}') partition by hash (account_address)`,
@@ -161,7 +160,38 @@ const loadReference = async (client: ClientBase, week: number): Promise<number> 
     for (const columns of REFERENCE_INDEXES)
       await client.query(`create index on ${name}_${leaf} (${columns})`);
   }
+};
+
+/** Loads it into the reference: its partitions and their b-trees are there, and COPY goes through the root. */
+const loadReference = async (client: ClientBase, week: number): Promise<number> => {
+  const bytes = await inMemory(client, REFERENCE);
+  await createReferenceWeek(client, week);
   return seconds(() => copyInto(client, 'reference.account_balances', bytes));
+};
+
+/** Rows of one INSERT, as batch inserters have them. */
+const INSERT_ROWS = 1_000;
+/** A week behind all others, which no question asks for. */
+const INSERTED_WEEK = SHAPE.weeks;
+
+/** Rows a second of the reference where they come by batched INSERT, as most that write to it do: of one week. */
+export const insertReference = async (client: ClientBase): Promise<number> => {
+  await drawWeek(client, INSERTED_WEEK);
+  await createReferenceWeek(client, INSERTED_WEEK);
+  const { rows } = await client.query<unknown[]>({ text: REFERENCE, rowMode: 'array' });
+  const spent = await seconds(async () => {
+    for (let from = 0; from < rows.length; from += INSERT_ROWS) {
+      const batch = rows.slice(from, from + INSERT_ROWS);
+      const places = batch.map(
+        (row, at) => `(${row.map((_, field) => `$${at * row.length + field + 1}`).join(', ')})`,
+      );
+      await client.query(
+        `insert into reference.account_balances values ${places.join(', ')} on conflict do nothing`,
+        batch.flat(),
+      );
+    }
+  });
+  return rows.length / spent;
 };
 
 /** Rows of a week, and the seconds that loading them took. */

@@ -9,6 +9,7 @@ import {
   bytesOf,
   createLayouts,
   indexActivities,
+  insertReference,
   loadWeek,
   PARTS,
   settle,
@@ -86,6 +87,14 @@ const measure = async (client: ClientBase, options: BenchOptions): Promise<Bench
       short * 1000,
     ),
     ...(await holdersCases(client, options)),
+    // Last, for it adds a week to the reference.
+    result(
+      'queries',
+      'load against batched INSERT, rows a second',
+      rows / (ours + indexed),
+      'rows/s',
+      await insertReference(client),
+    ),
   ];
 };
 
