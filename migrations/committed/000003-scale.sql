@@ -1,5 +1,5 @@
 --! Previous: sha1:2a8fe3f612a2c086c8f303e6a32b6ad10fbe2ee3
---! Hash: sha1:53119b883a370e52b99366169a938e6885e0d00c
+--! Hash: sha1:c007b177fd29a14083ba9546e527df1677c7065d
 --! Message: scale
 
 -- Bulk fold: CREATE TABLE AS in place of a table to insert into.
@@ -3294,7 +3294,7 @@ begin
     strata.multiplier_of(jsonb, numeric), strata.partitions_touched(), strata.period_expression(text, text),
     strata.periods(text, timestamptz, timestamptz, bigint), strata.portfolio_at(bytea, timestamptz, interval), strata.ratio(numeric, numeric, int),
     strata.require_asset(bigint), strata.require_retained(text, timestamptz), strata.scale_of(bigint),
-    strata.size_bands(bigint, timestamptz, numeric[]), strata.span_of(text, timestamptz, timestamptz, bigint), strata.state_is_stale(),
+    strata.size_bands(bigint, timestamptz, numeric[]), strata.span_of(text, timestamptz, timestamptz, bigint), strata.state_is_stale(), strata.state_is_lost(),
     strata.supply(bigint, timestamptz, timestamptz, text), strata.time_weighted_balances(bigint, timestamptz, timestamptz, bytea),
     strata.top_holders(bigint, timestamptz, int), strata.valued_steps(timestamptz, timestamptz, text)
     to strata_reader;
