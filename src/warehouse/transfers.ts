@@ -96,7 +96,7 @@ export const createTransfers = (
       await get().balanceWeeks.ensure(others, open);
     },
     write: async (client, buffer) => {
-      inSet = (await writeTransfers(client, buffer as TransferBuffer, config)) || inSet;
+      inSet = (await writeTransfers(client, buffer as TransferBuffer, config, bulk)) || inSet;
     },
     settle: async (client, entries) => {
       // All at once and last: two loaders that met the same new assets part by part would deadlock.
@@ -172,8 +172,9 @@ const writeTransfers = async (
   client: Client,
   buffer: TransferBuffer,
   config: TransfersConfig,
+  bulk: boolean,
 ): Promise<boolean> => {
-  const tables = await weeksApart(client, buffer.weeks);
+  const tables = await weeksApart(client, buffer.weeks, bulk);
   let inSet = false;
   for (const [sourceId, changes] of buffer.changes) {
     if (changes.count === 0) continue;

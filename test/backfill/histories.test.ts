@@ -162,6 +162,6 @@ test('ends exact', async () => {
         await pool.end();
       }
     }),
-    propertyOptions(4),
+    propertyOptions(3),
   );
 });

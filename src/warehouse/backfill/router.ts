@@ -20,13 +20,21 @@ const NONE: WeeksApart = new Map();
 const textOf = (weeks: Iterable<number>): string[] => [...weeks].map((week) => instantText(weekStart(week)));
 
 /**
- * Which of the weeks stand beside the set; they stay there until the transaction of `client` ends. No commit that writes to
- * them alone needs to wait for the disk: its position is lost with it.
+ * Which of the weeks stand beside the set; they stay there until the transaction of `client` ends.
+ *
+ * @param history whether its commit need not wait for the disk where there are such weeks: what is lost is lost with its position,
+ *   and comes again
  */
-export const weeksApart = async (client: Client, weeks: ReadonlySet<number>): Promise<WeeksApart> => {
+export const weeksApart = async (
+  client: Client,
+  weeks: ReadonlySet<number>,
+  history: boolean,
+): Promise<WeeksApart> => {
   if (weeks.size === 0) return NONE;
   const { rows } = await sql<{ week_start: Date; changes: string }>`
-    select week_start, changes from strata.weeks_apart(${textOf(weeks)}::timestamptz[])`.execute(on(client));
+    select week_start, changes, case when ${history} then set_config('synchronous_commit', 'off', true) end from strata.weeks_apart(${textOf(weeks)}::timestamptz[])`.execute(
+    on(client),
+  );
   return new Map(rows.map((row) => [weekOf(instantOf(row.week_start)), row.changes]));
 };
 
