@@ -1,5 +1,5 @@
 --! Previous: sha1:2a8fe3f612a2c086c8f303e6a32b6ad10fbe2ee3
---! Hash: sha1:6d25f1072fc29df595e0a9a346a9906ed1bd1483
+--! Hash: sha1:e463e8c568948d4a377dfa4055a323fd2ffcabcb
 --! Message: scale
 
 -- Bulk fold: CREATE TABLE AS in place of a table to insert into.
@@ -2763,7 +2763,7 @@ begin
     strata.multiplier_of(jsonb, numeric), strata.partitions_touched(), strata.period_expression(text, text),
     strata.periods(text, timestamptz, timestamptz, bigint), strata.portfolio_at(bytea, timestamptz, interval), strata.ratio(numeric, numeric, int),
     strata.require_asset(bigint), strata.require_retained(text, timestamptz), strata.scale_of(bigint),
-    strata.size_bands(bigint, timestamptz, numeric[]), strata.span_of(text, timestamptz, timestamptz, bigint), strata.state_is_stale(),
+    strata.size_bands(bigint, timestamptz, numeric[]), strata.span_of(text, timestamptz, timestamptz, bigint), strata.state_is_stale(), strata.state_is_lost(),
     strata.supply(bigint, timestamptz, timestamptz, text), strata.time_weighted_balances(bigint, timestamptz, timestamptz, bytea),
     strata.top_holders(bigint, timestamptz, int), strata.valued_steps(timestamptz, timestamptz, text)
     to strata_reader;

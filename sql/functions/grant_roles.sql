@@ -50,7 +50,7 @@ begin
     strata.multiplier_of(jsonb, numeric), strata.partitions_touched(), strata.period_expression(text, text),
     strata.periods(text, timestamptz, timestamptz, bigint), strata.portfolio_at(bytea, timestamptz, interval), strata.ratio(numeric, numeric, int),
     strata.require_asset(bigint), strata.require_retained(text, timestamptz), strata.scale_of(bigint),
-    strata.size_bands(bigint, timestamptz, numeric[]), strata.span_of(text, timestamptz, timestamptz, bigint), strata.state_is_stale(),
+    strata.size_bands(bigint, timestamptz, numeric[]), strata.span_of(text, timestamptz, timestamptz, bigint), strata.state_is_stale(), strata.state_is_lost(),
     strata.supply(bigint, timestamptz, timestamptz, text), strata.time_weighted_balances(bigint, timestamptz, timestamptz, bytea),
     strata.top_holders(bigint, timestamptz, int), strata.valued_steps(timestamptz, timestamptz, text)
     to strata_reader;
