@@ -22,6 +22,7 @@ const BENCHES: Readonly<
   ensure: async () => (await import('./bench/ensure.ts')).ensureBench,
   streams: async () => (await import('./bench/streams.ts')).streamsBench,
   page: async () => (await import('./bench/page.ts')).pageBench,
+  citus: async () => (await import('./bench/scale-citus.ts')).citusBench,
   queries: async () => (await import('./bench/queries.ts')).queriesBench,
 };
 

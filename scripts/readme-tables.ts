@@ -11,6 +11,7 @@ import pg from 'pg';
 import { typeTable } from '../src/arrow/types.ts';
 import { createProgram } from '../src/cli/main.ts';
 import { migrate } from '../src/db/migrate.ts';
+import { markdownTable, replaceSection } from './marked-sections.ts';
 import { withScratchServer } from './scratch.ts';
 
 /** What a newcomer reads: it shows what the demo and the tests end in. */
@@ -20,9 +21,6 @@ export const README_FILE = fileURLToPath(new URL('../README.md', import.meta.url
 export const REFERENCE_FILE = fileURLToPath(new URL('../docs/reference.md', import.meta.url));
 
 const MAIN = fileURLToPath(new URL('../src/cli/bin.ts', import.meta.url));
-
-const markdownTable = (headers: readonly string[], rows: readonly (readonly string[])[]): string =>
-  [headers, headers.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
 
 const code = (text: string): string => `\`${text}\``;
 
@@ -114,26 +112,6 @@ const testsSection = async (): Promise<string> => {
     throw new Error('npm test fails here; README.md keeps the output it had');
   });
   return `\`\`\`\n${stdout.slice(stdout.lastIndexOf(' Test Files')).trimEnd()}\n\`\`\``;
-};
-
-const markers = (name: string): readonly [string, string] => [
-  `<!-- ${name}:begin -->`,
-  `<!-- ${name}:end -->`,
-];
-
-/** The generated text between a section's markers. */
-export const sectionOf = (page: string, name: string): string => {
-  const [begin, end] = markers(name);
-  const [from, to] = [page.indexOf(begin), page.indexOf(end)];
-  if (from < 0 || to < from) throw new Error(`there is no section ${name}`);
-  return page.slice(from + begin.length, to).trim();
-};
-
-/** The same page with another text between the section's markers. */
-export const replaceSection = (page: string, name: string, text: string): string => {
-  const [begin, end] = markers(name);
-  sectionOf(page, name);
-  return page.slice(0, page.indexOf(begin) + begin.length) + `\n${text}\n` + page.slice(page.indexOf(end));
 };
 
 const fillIn = async (file: string, sections: Readonly<Record<string, string>>): Promise<void> => {

@@ -4,10 +4,17 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { startEmbedded } from '../src/db/embedded.ts';
 
-/** Runs `work` with the superuser's URL of a fresh server. */
-export const withScratchServer = async (work: (url: string) => Promise<void>): Promise<void> => {
+/**
+ * Runs `work` with the superuser's URL of a fresh server.
+ *
+ * @param options fsync: whether it runs as a server does whose data counts; by default it does not wait for the disk
+ */
+export const withScratchServer = async (
+  work: (url: string) => Promise<void>,
+  { fsync = false }: { readonly fsync?: boolean } = {},
+): Promise<void> => {
   const dir = await mkdtemp(join(tmpdir(), 'pgstrata-scratch-'));
-  const server = await startEmbedded({ dir, fsync: false });
+  const server = await startEmbedded({ dir, fsync });
   try {
     await work(server.url);
   } finally {

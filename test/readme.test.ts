@@ -10,14 +10,8 @@ import { promisify } from 'node:util';
 import type { Command } from 'commander';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
-import {
-  commandsSection,
-  REFERENCE_FILE,
-  replaceSection,
-  schemaSection,
-  sectionOf,
-  typesSection,
-} from '../scripts/readme-tables.ts';
+import { commandsSection, REFERENCE_FILE, schemaSection, typesSection } from '../scripts/readme-tables.ts';
+import { replaceSection, sectionOf } from '../scripts/marked-sections.ts';
 import { createProgram } from '../src/cli/main.ts';
 import { migrate } from '../src/db/migrate.ts';
 import { createChain } from '../src/devnet/chain.ts';

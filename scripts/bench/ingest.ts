@@ -96,7 +96,8 @@ export const runClient = async (task: ClientTask): Promise<ClientReport> => {
   return JSON.parse(stdout) as ClientReport;
 };
 
-const rawCopy = (
+/** Rows a second of one COPY of frames in memory. */
+export const rawCopy = (
   load: BenchLoad,
   pool: Pool,
   frames: { readonly list: readonly Buffer[]; readonly rows: number },

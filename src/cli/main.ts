@@ -33,6 +33,7 @@ const COMMANDS: ReadonlyMap<string, () => Promise<Command>> = new Map(
     devnet: async () => (await import('./commands/devnet.ts')).devnetCommand(),
     demo: async () => (await import('./commands/demo.ts')).demoCommand(),
     doctor: async () => (await import('./commands/doctor.ts')).doctorCommand(),
+    'plan-topology': async () => (await import('./commands/plan-topology.ts')).planTopologyCommand(),
     completion: async () => (await import('./commands/completion.ts')).completionCommand(),
   }),
 );

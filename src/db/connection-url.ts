@@ -53,3 +53,9 @@ export const refusePlaintext = (url: URL): void => {
     remedy: 'Add sslmode=verify-full to the database URL, or sslmode=disable if the network is trusted.',
   });
 };
+
+/** Whether a database's URL names this machine, or a socket in it. */
+export const isLocalUrl = (url: string): boolean => {
+  const host = URL.canParse(url) ? new URL(url).hostname : '';
+  return host === '' || host === 'localhost' || host === '[::1]' || host.startsWith('127.');
+};

@@ -38,8 +38,6 @@ export const createReader = (pool: Pool): Reader => {
       ...(as === null ? [] : [`set local role ${as}`]),
       `set local statement_timeout = ${Math.max(1, Math.round(limit_ms))}`,
       `set local lock_timeout = ${LOCK_LIMIT_MS}`,
-      // Many short queries over many partitions: compiling them would take longer than running them.
-      'set local jit = off',
     ].join('; ');
   return {
     role,

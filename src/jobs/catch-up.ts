@@ -156,8 +156,8 @@ const loadHistory = async (run: CatchUp, firstHead: BlockRange): Promise<CaughtU
     const ends = await ledgerEnds(pools.beside, stream, network);
     const from = Math.max(window.from ?? ends?.first ?? 0, head.start);
     const settled = Math.min(window.to ?? Infinity, Math.max(from, head.end + 1 - parallel.reorg_buffer));
-    if (isNear(ends, from, settled)) return besideStream(run, { from, to: ends.last });
-    if (!(await settleEdges(run, { from, to: settled })))
+    if (isNear(ends, from, settled)) return besideStream(run, { from, to: ends.last }, head);
+    if (!(await settleEdges(run, await edgesOf(run, { from, to: settled }), head)))
       return { end: signal.aborted ? 'stopped' : 'go on', failed: [], backfill: null };
     const edge = settled <= head.end ? askParent(run, settled) : null;
     const failed = await fillHoles(run, { from, to: settled }, edge);
@@ -188,11 +188,14 @@ const isNear = (ends: LedgerEnds | null, from: number, settled: number): ends is
   ends !== null && ends.hash !== null && ends.last + 1 >= from && ends.last + NEAR_BLOCKS >= settled;
 
 /** The stream goes on at the head; the holes before that are filled first, or beside it when it never ends. */
-const besideStream = async (run: CatchUp, span: BlockSpan): Promise<CaughtUp> => {
+const besideStream = async (run: CatchUp, span: BlockSpan, head: BlockRange): Promise<CaughtUp> => {
   const { options } = run;
-  const holes = await holesOf(run, span);
-  if (holes.length === 0) return { end: 'go on', failed: [], backfill: null };
-  if (!(await settleEdges(run, span)))
+  const edges = await edgesOf(run, span);
+  if (edges.length === 0) return { end: 'go on', failed: [], backfill: null };
+  // What is loaded behind the holes may have left the chain as well: what joins them must be what is on it. (Of several networks the
+  // holes would then wait for the next run.)
+  const newest = run.only === null ? [span.to + 1] : [];
+  if (!(await settleEdges(run, [...edges, ...newest], head)))
     return { end: options.signal.aborted ? 'stopped' : 'go on', failed: [], backfill: null };
   const backfill = options.follow ? backfillOf(run, span) : null;
   if (backfill !== null) return { end: 'go on', failed: [], backfill };
@@ -206,6 +209,10 @@ const backfillOf = (run: CatchUp, span: BlockSpan): CaughtUp['backfill'] =>
     ? null
     : (options) => withPools({ ...run, options }, LIVE_CONNECTIONS, (later) => fillHoles(later, span));
 
+/** Where the holes of a span begin. */
+const edgesOf = async (run: CatchUp, span: BlockSpan): Promise<readonly number[]> =>
+  (await holesOf(run, span)).map(({ from }) => from);
+
 /**
  * Where a hole begins behind a block whose hash is known, only a stream can tell whether that block is still on the chain: it loads
  * the first block of the hole, after taking back what is not. Of several networks none can be loaded alone: where the server's hash of
@@ -213,14 +220,15 @@ const backfillOf = (run: CatchUp, span: BlockSpan): CaughtUp['backfill'] =>
  *
  * @returns whether the holes may be filled now
  */
-const settleEdges = async (run: CatchUp, span: BlockSpan): Promise<boolean> => {
+const settleEdges = async (run: CatchUp, edges: readonly number[], head: BlockRange): Promise<boolean> => {
   const { options, pools, network, only } = run;
-  for (const { from } of await holesOf(run, span)) {
+  for (const from of edges) {
     if (options.signal.aborted) return false;
     const known = await hashBefore(pools.beside, options.stream, network, from);
     if (known === null) continue;
     if (only !== null) {
-      if ((await askParent(run, from)) !== known) return false;
+      const now = from > head.end ? head.hash : await askParent(run, from);
+      if (now !== known) return false;
       continue;
     }
     const onEvent: IngestOptions['onEvent'] = (event) => {

@@ -50,11 +50,22 @@ await onCluster('the layout', () => {
         {
           way: 'shards',
           groups: 1,
-          tables:
-            `account_balances account_balances_current account_balances_opening balance_changes balance_deltas held_deltas
-            held_openings late_deltas late_periods shards snapshot_keys snapshot_periods snapshot_rows snapshot_touched`.split(
-              /\s+/,
-            ),
+          tables: [
+            'account_balances',
+            'account_balances_current',
+            'account_balances_opening',
+            'balance_changes',
+            'balance_deltas',
+            'held_deltas',
+            'held_openings',
+            'late_deltas',
+            'late_periods',
+            'shards',
+            'snapshot_keys',
+            'snapshot_periods',
+            'snapshot_rows',
+            'snapshot_touched',
+          ],
         },
       ]);
       expect(await valueOf(database.pool, 'select count(*)::int from strata.shards')).toBe(SHARDS);

@@ -1,7 +1,8 @@
 /** The demo: one command from nothing to balances, with the JSON line that is promised. */
 import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import { README_FILE, sectionOf } from '../../scripts/readme-tables.ts';
+import { sectionOf } from '../../scripts/marked-sections.ts';
+import { README_FILE } from '../../scripts/readme-tables.ts';
 import { table } from '../../src/cli/output.ts';
 import { dropDatabase } from '../../src/db/administer.ts';
 import { createPool } from '../../src/db/pool.ts';

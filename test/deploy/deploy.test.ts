@@ -58,6 +58,9 @@ interface Service {
   readonly volumes?: readonly string[];
   readonly profiles?: readonly string[];
   readonly healthcheck?: unknown;
+  readonly entrypoint?: readonly string[];
+  readonly depends_on?: Readonly<Record<string, object>>;
+  readonly restart?: string;
   readonly cap_drop?: readonly string[];
   readonly security_opt?: readonly string[];
   readonly mem_limit?: string;
@@ -89,6 +92,34 @@ describe('the compose file', () => {
     expect(service).toMatchObject({ cap_drop: ['ALL'], security_opt: ['no-new-privileges:true'] });
     expect([service.mem_limit, service.cpus]).toEqual([expect.any(String), expect.any(Number)]);
     if (service.ports !== undefined) expect(service.healthcheck).toBeDefined();
+  });
+
+  test('makes one Citus cluster of equal nodes, each known to the coordinator', () => {
+    const cluster = Object.entries(services).filter(([, { profiles }]) => profiles?.includes('citus'));
+    const nodes = cluster.filter(([, { volumes }]) => volumes !== undefined);
+    expect(nodes.map(([name]) => name)).toEqual(['coordinator', 'worker-1', 'worker-2']);
+    const [, first] = nodes[0]!;
+    for (const [, { image }] of cluster) expect(image).toBe(first.image);
+    for (const [, { command }] of nodes) expect(command).toEqual(first.command);
+    expect(new Set(nodes.flatMap(([, { volumes = [], ports = [] }]) => [...volumes, ...ports])).size).toBe(6);
+    for (const setting of [
+      'shared_preload_libraries=citus',
+      'max_prepared_transactions=200',
+      'max_locks_per_transaction=512',
+      'max_worker_processes=32',
+      'wal_level=logical',
+    ])
+      expect(first.command).toContain(setting);
+    const once = cluster.filter(([name]) => !nodes.some(([node]) => node === name));
+    expect(once).toHaveLength(1);
+    const [[, { entrypoint = [], depends_on = {}, restart }]] = once as [(typeof once)[0]];
+    expect(restart).toBe('no');
+    expect(entrypoint.flatMap((word) => /'([a-z0-9-]+)', 5432/.exec(word)?.[1] ?? [])).toEqual(
+      nodes.map(([name]) => name),
+    );
+    expect(depends_on).toEqual(
+      Object.fromEntries(nodes.map(([name]) => [name, { condition: 'service_healthy' }])),
+    );
   });
 
   test('runs commands that there are, with a policy file that is sound', () => {
@@ -201,17 +232,22 @@ describe('the Kubernetes manifests', () => {
   });
 });
 
-test('docs/operations.md shows commands that there are, and metrics that are exported', () => {
-  const text = read('docs/operations.md');
-  const lines = [...text.matchAll(/^```sh\n([\s\S]*?)^```$/gm)].flatMap((block) =>
-    (block[1] ?? '').trim().split('\n'),
-  );
-  const inline = [...text.matchAll(/`pgstrata ([a-z][^`]*)`/g)].map((match) => `pgstrata ${match[1] ?? ''}`);
-  for (const line of [...lines, ...inline]) understand(line.split(/\s+/).slice(1));
-  const exported = new Set([
-    ...METRICS.map(({ name }) => name),
-    ...HISTOGRAMS.flatMap(({ name }) => ['bucket', 'sum', 'count'].map((part) => `${name}_${part}`)),
-  ]);
-  const named = text.match(/pgstrata_(?!ingest_\*|stream_\*)[a-z_]+[a-z]\b(?!\*)/g) ?? [];
-  expect(named.filter((name) => !exported.has(name) && name !== 'pgstrata_database_up')).toEqual([]);
-});
+test.each(['docs/operations.md', 'docs/sizing.md'])(
+  '%s shows commands and metrics that there are',
+  (page) => {
+    const text = read(page);
+    const lines = [...text.matchAll(/^```sh\n([\s\S]*?)^```$/gm)].flatMap((block) =>
+      (block[1] ?? '').trim().split('\n'),
+    );
+    const inline = [...text.matchAll(/`pgstrata ([a-z][^`]*)`/g)].map(
+      (match) => `pgstrata ${match[1] ?? ''}`,
+    );
+    for (const line of [...lines, ...inline]) understand(line.split(/\s+/).slice(1));
+    const exported = new Set([
+      ...METRICS.map(({ name }) => name),
+      ...HISTOGRAMS.flatMap(({ name }) => ['bucket', 'sum', 'count'].map((part) => `${name}_${part}`)),
+    ]);
+    const named = text.match(/pgstrata_(?!ingest_\*|stream_\*)[a-z_]+[a-z]\b(?!\*)/g) ?? [];
+    expect(named.filter((name) => !exported.has(name) && name !== 'pgstrata_database_up')).toEqual([]);
+  },
+);

@@ -63,6 +63,17 @@ describe.each(Object.entries(WRAPPED_QUERIES))('%s', (_name, query) => {
   });
 });
 
+test('of several networks, the rows of one: whatever its name', () => {
+  const sqlite = new DatabaseSync(':memory:');
+  sqlite.exec(`${SET_UP} update logs set kind = 'it''s' where kind = 'b'`);
+  const only = { column: 'kind', network: `it's` };
+  const rows = sqlite.prepare(wrapQuery('SELECT * FROM logs', 'block_num', WINDOW, only)).all();
+  expect(rows.map(({ block_num: block, kind }) => [block, kind])).toEqual(
+    [3, 4, 5, 6].map((block) => [block, `it's`]),
+  );
+  sqlite.close();
+});
+
 describe('in the devnet', () => {
   const { tables } = createChain();
   test.each([

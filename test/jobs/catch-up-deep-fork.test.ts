@@ -5,6 +5,15 @@ import { startDevnet, type Devnet } from '../../src/devnet/server.ts';
 import { useDatabase } from '../database.ts';
 import { until } from '../db/until.ts';
 import { failureOf } from '../flight/collect.ts';
+import {
+  hashOf,
+  microbatch,
+  rangeOf,
+  SCRIPTED_TRANSFERS,
+  serveScript,
+  transfersBatch,
+  type Step,
+} from './scripted-server.ts';
 import { follow, load, TRANSFERS } from './loading.ts';
 import { changesOf, expectChain, expectSame, ledgerOf, openTransactions, storedChanges } from './oracle.ts';
 
@@ -103,3 +112,40 @@ test.each([true, false])(
     expect(error.detail.remedy).toMatch(/reorg_buffer/);
   },
 );
+
+test('a fork of all that was loaded behind a hole is taken back before the hole is filled', async () => {
+  let head = 29;
+  let forked = false;
+  const fork = (block: number): string => (forked && block >= 10 ? 'b' : 'a');
+  /** Says exactly which blocks an answer covers, so that what does not join is refused. */
+  const covering = (from: number, to: number, sql: string): Step[] => {
+    const [lower = 0, upper = 1000] = [...sql.matchAll(/_block_num (?:>=|<) (\d+)/g)].map(([, block]) =>
+      Number(block),
+    );
+    const [start, end] = [Math.max(from, lower > head ? 0 : lower), Math.min(to, upper - 1)];
+    const numbers = Array.from({ length: end - start + 1 }, (_unused, index) => start + index);
+    const rows = numbers.filter((block) => block >= lower).map((block) => ({ block }));
+    return microbatch([rangeOf(start, end, fork(end), fork(start - 1))], transfersBatch(rows));
+  };
+  const server = await serveScript(
+    [],
+    ({ resume, sql }) => {
+      const position = resume?.['scripted'];
+      const known =
+        position === undefined || position.hash === hashOf(position.number, fork(position.number));
+      const from = position === undefined ? 0 : known ? position.number + 1 : 10;
+      return [...(from > head ? [] : covering(from, head, sql)), { wait: 'for ever' }];
+    },
+    { answer: ({ sql }) => covering(0, head, sql) },
+  );
+  cleanups.push(() => Promise.resolve(server.stop()));
+  const request = { pool: database.pool, url: server.url, stream: 'in_front' };
+  await load({ ...request, settings: SCRIPTED_TRANSFERS, from: 20 });
+  [head, forked] = [30, true];
+  const parallel = { workers: 2, partition_blocks: 5, reorg_buffer: 25 };
+  const settings = { ...SCRIPTED_TRANSFERS, parallel };
+  expect(await load({ ...request, settings, from: 0 })).toMatchObject({ end: 'complete', reorgs: 1 });
+  const ledger = await ledgerOf(database.pool, 'in_front', 'scripted');
+  expect(ledger.reduce((next, { start, end }) => (start === next ? end + 1 : Number.NaN), 0)).toBe(31);
+  for (const { end, hash } of ledger) expect([null, hashOf(end, fork(end))]).toContain(hash);
+});

@@ -1,5 +1,6 @@
 /** `pgstrata doctor`: looks at everything pgstrata rests on and says what to do. */
 import { Command } from 'commander';
+import { isLocalUrl } from '../../db/connection-url.ts';
 import { asWarehouseError } from '../../db/errors.ts';
 import { connectFlight } from '../../flight/client.ts';
 import { flightOptions } from '../../jobs/servers.ts';
@@ -65,15 +66,9 @@ const checkNode = (): Finding => {
 const checkPostgres = (config: Config): Promise<readonly Finding[]> =>
   withDatabase(
     config,
-    async (pool, url) => [...(await checkDatabase(pool)), await checkDisk(pool, isLocal(url))],
+    async (pool, url) => [...(await checkDatabase(pool)), await checkDisk(pool, isLocalUrl(url))],
     { migrated: false },
   ).catch((thrown: unknown) => [fault('postgres', asWarehouseError(thrown))]);
-
-/** Whether a database's URL names this machine, or a socket in it. */
-const isLocal = (url: string): boolean => {
-  const host = URL.canParse(url) ? new URL(url).hostname : '';
-  return host === '' || host === 'localhost' || host === '[::1]' || host.startsWith('127.');
-};
 
 const checkServers = (config: Config): Promise<Finding[]> =>
   Promise.all(Object.entries(config.servers).map(([name, server]) => checkServer(`server ${name}`, server)));
