@@ -1,5 +1,5 @@
 --! Previous: sha1:2a8fe3f612a2c086c8f303e6a32b6ad10fbe2ee3
---! Hash: sha1:c007b177fd29a14083ba9546e527df1677c7065d
+--! Hash: sha1:38979bbc1a5f3409f11d8baa606904ae8a58e3ef
 --! Message: scale
 
 -- Bulk fold: CREATE TABLE AS in place of a table to insert into.
@@ -1374,52 +1374,6 @@ $$;
 comment on function strata.undo_retention(bigint) is
   'Puts the weeks of the newest retention of a set back, without a scan, and with them what opening balances and balance_status said before; in one transaction. Weeks dropped already stay dropped: then balances cannot be put back, other sets from the last dropped week on. Returns the weeks that are attached again.';
 --! EndIncluded functions/undo_retention.sql
---! Included functions/week_info.sql
-create or replace function strata.week_info(set_name text)
-returns table (
-  partition regclass, partition_name text, lower_bound timestamptz, upper_bound timestamptz, kind text, leaves int,
-  row_estimate bigint, heap_bytes bigint, index_bytes bigint, total_bytes bigint, pages bigint, visible_pages bigint, detach_pending boolean
-)
-language sql stable
-set search_path = pg_catalog, strata, pg_temp
-begin atomic
-  select c.oid::regclass, c.relname::text, b.lower_bound, b.upper_bound,
-         case
-           when c.relkind = 'f' then 'foreign'
-           when b.is_default then 'default'
-           when b.lower_bound is distinct from strata.week_start(b.lower_bound)
-             or b.upper_bound is distinct from b.lower_bound + interval '168 hours' then 'odd'
-           when c.relkind = 'r' and strata.is_distributed(c.oid) then 'sharded'
-           when c.relkind = 'r' then 'consolidated'
-           when exists (select from pg_inherits leaf join pg_class l on l.oid = leaf.inhrelid
-                         where leaf.inhparent = c.oid and l.relname = c.relname || '_consolidated') then 'consolidated'
-           when (select p.partstrat from pg_partitioned_table p where p.partrelid = c.oid) = 'h' then 'hash'
-           when (select p.partstrat from pg_partitioned_table p where p.partrelid = c.oid) = 'l' then 'list'
-           else 'odd'
-         end,
-         (select count(*)::int from pg_inherits leaf where leaf.inhparent = c.oid),
-         size.row_estimate, size.heap_bytes, size.index_bytes, size.heap_bytes + size.index_bytes, size.pages, size.visible_pages,
-         i.inhdetachpending
-    from strata.partition_sets s
-    join pg_inherits i on i.inhparent = s.parent
-    join pg_class c on c.oid = i.inhrelid
-    cross join lateral strata.partition_bounds(c.oid) b
-    cross join lateral (
-      select case when min(leaf.reltuples) >= 0 then sum(leaf.reltuples)::bigint end as row_estimate,
-             coalesce(sum(pg_table_size(leaf.oid)), 0)::bigint as heap_bytes,
-             coalesce(sum(pg_indexes_size(leaf.oid)), 0)::bigint as index_bytes,
-             coalesce(sum(leaf.relpages), 0)::bigint as pages,
-             coalesce(sum(leaf.relallvisible), 0)::bigint as visible_pages
-        from pg_partition_tree(c.oid) t join pg_class leaf on leaf.oid = t.relid
-       where t.isleaf and leaf.relkind = 'r'
-    ) size
-   where s.set_name = week_info.set_name
-   order by b.lower_bound nulls last, c.relname;
-end;
-
-comment on function strata.week_info(text) is
-  'Every partition of a managed set with its real bounds, kind, sizes in bytes and freshness. kind: hash or list (a week with leaves), sharded (its hash partitions are the shards of a cluster), consolidated (one table, or a week whose only leaf is that; see flatten_weeks), odd (not one whole week), default, foreign. row_estimate is null until the leaves were analyzed; pages and visible_pages are those of the last VACUUM or ANALYZE.';
---! EndIncluded functions/week_info.sql
 --! Included functions/mark_state_stale.sql
 create or replace function strata.mark_state_stale(reason text default 'marked by hand') returns void
 language plpgsql
@@ -1971,147 +1925,6 @@ $$;
 comment on function strata.guard_detached(regclass) is
   'Refuses further writes to a week that is taken out, and to its partitions: see refuse_detached().';
 --! EndIncluded functions/guard_detached.sql
---! Included functions/old_weeks.sql
-create or replace function strata.old_weeks(set_name text, months int)
-returns table (
-  partition regclass, week_key text, lower_bound timestamptz, upper_bound timestamptz, kind text, leaves int, row_estimate bigint,
-  total_bytes bigint, refusal text
-)
-language plpgsql stable
-set search_path = pg_catalog, strata, pg_temp
-set timezone = 'UTC'
-as $$
-#variable_conflict use_column
-begin
-  perform strata.require_set(old_weeks.set_name);
-  perform strata.require_months(old_weeks.months);
-  return query
-    select w.partition, coalesce(strata.week_key(w.lower_bound), w.partition_name), w.lower_bound, w.upper_bound, w.kind, w.leaves, w.row_estimate,
-           w.total_bytes, (select o.obstacle || '. ' || o.remedy from strata.consolidation_obstacles(old_weeks.set_name, w.partition) o where o.concerns = 'week' limit 1)
-      from strata.week_info(old_weeks.set_name) w
-     where w.kind not in ('consolidated', 'sharded')
-       and (w.upper_bound is null or w.upper_bound <= least(now(), now() - make_interval(months => old_weeks.months)))
-     order by w.lower_bound nulls last;
-end
-$$;
-
-comment on function strata.old_weeks(text, int) is
-  'The partitions of a set that ended at least that many months ago and are not consolidated, each with why it cannot be, or null. A partition without bounds is among them, with its advice.';
---! EndIncluded functions/old_weeks.sql
---! Included functions/consolidation_obstacles.sql
-create or replace function strata.consolidation_obstacles(set_name text, week regclass)
-returns table (obstacle text, remedy text, concerns text)
-language sql stable
-set search_path = pg_catalog, strata, pg_temp
-begin atomic
-  with parts as (
-    select c.oid, c.relname, c.relkind, c.relpersistence, c.relowner, n.nspname, c.oid = week as is_week
-      from pg_class c join pg_namespace n on n.oid = c.relnamespace
-     where c.oid = week or c.oid in (select i.inhrelid from pg_inherits i where i.inhparent = week)
-  ),
-  root as (
-    select i.inhparent as oid from pg_inherits i where i.inhrelid = week
-  ),
-  involved as (
-    select oid from parts union all select oid from root
-  ),
-  taken as (  -- names that consolidating makes, and where
-    select p.nspname as schema_name, p.relname || '_consolidated' as name from parts p where p.is_week
-    union all
-    select 'strata_held', p.relname::text from parts p
-    union all
-    select 'strata_held', p.relname || suffix from parts p, unnest(array['_capture', '_reverse']) suffix where p.is_week
-  )
-  select o.obstacle, o.remedy, 'week'
-    from strata.week_info(set_name) w
-    cross join lateral (
-      select 'it is consolidated already', 'There is nothing to do.' where w.kind = 'consolidated'
-      union all
-      select 'it is not one whole week (Sunday 00:00 UTC to the next)', 'Leave it, or move its rows into weeks.' where w.kind = 'odd'
-      union all
-      select 'its hash partitions are the shards of a cluster', 'They are not merged: old weeks may be stored by column, see docs/citus.md.' where w.kind = 'sharded'
-      union all
-      select format('it is a %s partition', w.kind), 'Maintenance leaves it alone.' where w.kind not in ('consolidated', 'odd', 'hash', 'list', 'sharded')
-      union all
-      select 'it has no partitions', 'There is nothing to merge.' where w.kind in ('hash', 'list') and w.leaves = 0
-      union all
-      select 'it is not over yet', 'Wait until it is.' where w.kind in ('hash', 'list') and w.upper_bound > now()
-      union all
-      select format('a consolidation of it is unfinished (%s since %s)', c.step, c.started_at), 'Finish or undo that one first: pgstrata maintain consolidate.'
-        from strata.consolidations c
-       where c.set_name = consolidation_obstacles.set_name and c.lower_bound = w.lower_bound and c.finished_at is null and w.kind <> 'consolidated'
-    ) o (obstacle, remedy)
-   where w.partition = week
-  union all
-  select format('the set has a DEFAULT partition, %s, which every attach would scan while all queries wait', t.partdefid::regclass),
-         'Move its rows into weeks and drop it; what is out of bounds belongs into strata.quarantine.', 'week'
-    from pg_partitioned_table t join root r on r.oid = t.partrelid where t.partdefid <> 0
-  union all
-  select format('the detach of %s was interrupted', i.inhrelid::regclass),
-         format('Finish it: ALTER TABLE %s DETACH PARTITION %s FINALIZE;', i.inhparent::regclass, i.inhrelid::regclass), 'week'
-    from pg_inherits i join root r on r.oid = i.inhparent where i.inhdetachpending
-  union all
-  select 'the table has no primary key to follow changes by', 'Add a PRIMARY KEY to the parent.', 'online'
-    from root r where not exists (select from pg_constraint k where k.conrelid = r.oid and k.contype = 'p')
-  union all
-  select format('the foreign key %I ties %s to other tables', k.conname, k.conrelid::regclass),
-         'Drop it: partitions cannot be exchanged under a foreign key without checking every row.', 'online'
-    from pg_constraint k
-   where k.contype = 'f' and k.conparentid = 0 and (k.conrelid in (select oid from involved) or k.confrelid in (select oid from involved))
-  union all
-  select format('%s has the exclusion constraint %I', k.conrelid::regclass, k.conname), 'Drop it, or leave this set''s weeks as they are.', 'week'
-    from pg_constraint k where k.contype = 'x' and k.conrelid = week
-  union all
-  select format('%s is no ordinary, logged table', p.oid::regclass), 'Only ordinary leaves can be merged.',
-         case when p.relkind <> 'r' then 'week' else 'online' end
-    from parts p where not p.is_week and (p.relkind <> 'r' or p.relpersistence <> 'p')
-  union all
-  select format('%s lies in another schema than its week', p.oid::regclass), 'Move it: ALTER TABLE … SET SCHEMA.', 'online'
-    from parts p where p.nspname <> (select w.nspname from parts w where w.is_week)
-  union all
-  select format('%s has the trigger %I of its own', g.tgrelid::regclass, g.tgname), 'Create it on the week or on the parent, or drop it.', 'week'
-    from pg_trigger g join parts p on p.oid = g.tgrelid
-   where not p.is_week and not g.tgisinternal and g.tgparentid = 0
-  union all
-  select format('%s has the index %s of its own', x.indrelid::regclass, x.indexrelid::regclass), 'Create it on the parent, or drop it.', 'online'
-    from pg_index x join parts p on p.oid = x.indrelid
-   where not p.is_week and not exists (select from pg_inherits i where i.inhrelid = x.indexrelid)
-  union all
-  select format('%s is used by the view or rule of %s', d.refobjid::regclass, w.ev_class::regclass), 'Let it read the parent instead.', 'week'
-    from pg_depend d
-    join pg_rewrite w on w.oid = d.objid
-   where d.classid = 'pg_rewrite'::regclass and d.refclassid = 'pg_class'::regclass and d.refobjid in (select oid from parts)
-   group by d.refobjid, w.ev_class
-  union all
-  select format('the name %s is too long to derive others from', quote_ident(p.relname)), 'Rename the week: at most 50 bytes.', 'week'
-    from parts p where p.is_week and octet_length(p.relname) > 50
-  union all
-  select format('there is a %I.%I already', t.schema_name, t.name),
-         case when t.schema_name = 'strata_held' then 'Drop what is held there, or wait until it is due.' else 'Rename or drop it.' end, 'week'
-    from taken t join pg_class c on c.relname = t.name join pg_namespace n on n.oid = c.relnamespace and n.nspname = t.schema_name
-  union all
-  select format('row level security hides rows of %s from %I', p.oid::regclass, current_user), 'Run maintenance as a role with BYPASSRLS.', 'role'
-    from parts p where row_security_active(p.oid)
-  union all
-  select format('%s does not belong to %I', c.oid::regclass, current_user), 'Run maintenance as the owner, or as a member of that role.', 'role'
-    from pg_class c where c.oid in (select oid from involved) and not pg_has_role(c.relowner, 'usage')
-  union all
-  select format('%I may not create tables in schema %I', current_user, n.nspname), format('GRANT CREATE ON SCHEMA %I TO %I;', n.nspname, current_user), 'role'
-    from pg_namespace n
-   where (n.nspname = 'strata_held' or n.nspname in (select p.nspname from parts p where p.is_week))
-     and not has_schema_privilege(n.oid, 'create')
-  union all
-  select format('the prepared transaction %s holds locks on %s', quote_literal(x.gid), min(l.relation::regclass::text)),
-         format('Commit it or roll it back: ROLLBACK PREPARED %L;', x.gid), 'online'
-    from pg_prepared_xacts x
-    join pg_locks l on l.transactionid = x.transaction or l.virtualtransaction = '-1/' || x.transaction::text
-   where x.database = current_database() and l.relation in (select oid from involved)
-   group by x.gid;
-end;
-
-comment on function strata.consolidation_obstacles(text, regclass) is
-  'Why a week of a set cannot be consolidated now, each with what to do; no row when nothing stands in the way. concerns: week, whoever does it and however; online, only the way that lets writers go on, which exchanges tables under them; role, only who asks.';
---! EndIncluded functions/consolidation_obstacles.sql
 --! Included functions/table_bytes.sql
 create or replace function strata.table_bytes() returns table (relation regclass, bytes bigint)
 language plpgsql stable
@@ -2492,50 +2305,6 @@ $$;
 comment on function strata.list_shards() is
   'The part of distribute() that makes the table of shards.';
 --! EndIncluded functions/list_shards.sql
---! Included functions/distribute.sql
-create or replace function strata.distribute(shard_count int default 32) returns text
-language plpgsql
-set search_path = pg_catalog, strata, pg_temp
-set client_min_messages = warning
-as $$
-declare
-  present text := strata.shard_stamp();
-  name    text;
-  found   int;
-begin
-  if not exists (select from pg_extension e where e.extname = 'citus') then
-    raise exception 'this database has no extension citus'
-      using errcode = 'object_not_in_prerequisite_state', hint = 'create extension citus on every node, name the nodes with citus_add_node(), then migrate again.';
-  end if;
-  perform pg_advisory_xact_lock(strata.advisory_key('distribute'));
-  perform set_config('citus.enable_ddl_propagation', 'on', true);
-  -- One connection to each node: what one statement makes the next one finds.
-  perform set_config('citus.multi_shard_modify_mode', 'sequential', true);
-  perform strata.prepare_nodes();
-  if strata.topology() = 'single' then
-    perform strata.flatten_for_shards();
-    foreach name in array array['assets', 'prices', 'burn_accounts', 'balance_status'] loop
-      perform create_reference_table(format('strata.%I', name)::regclass);
-    end loop;
-    perform create_distributed_table('strata.balance_changes', 'account_address', colocate_with => 'none', shard_count => distribute.shard_count);
-    foreach name in array array['account_balances', 'account_balances_current', 'account_balances_opening', 'snapshot_rows', 'held_openings', 'held_deltas'] loop
-      perform create_distributed_table(format('strata.%I', name)::regclass, 'account_address', colocate_with => 'strata.balance_changes');
-    end loop;
-    perform strata.open_shard_stages();
-    perform strata.list_shards();
-  end if;
-  if (select count(*) from strata.shards s where s.stamp <> present) > 0 then
-    update strata.shards set stamp = present;
-  end if;
-  perform sum(strata.make_shard_functions(s.shard_id, s.stamp)) from strata.shards s;
-  select count(*) into found from strata.shards;
-  return format('citus, %s shards', found);
-end
-$$;
-
-comment on function strata.distribute(int) is
-  'Puts the warehouse on the cluster that this database coordinates: weeks by range, sharded by account_address; assets, prices and labels on every node; ledgers and journals here. Once; later calls bring the functions in the shards up to date. `pgstrata migrate` calls it. Rows that are there go along: writers wait meanwhile.';
---! EndIncluded functions/distribute.sql
 --! Included analytics/partitions_touched.sql
 create or replace function strata.partitions_touched()
 returns table (relation text, week timestamptz, kind text, touched int, partitions int)
@@ -2674,22 +2443,6 @@ $$;
 comment on function strata.attach_week(text, timestamptz, regclass) is
   'Makes a week that build_week() has made a part of its set. The root gets SHARE UPDATE EXCLUSIVE and nothing is scanned, where the week has the indexes of the set.';
 --! EndIncluded functions/attach_week.sql
---! Included functions/create_week.sql
-create or replace function strata.create_week(set_name text, lower_bound timestamptz) returns regclass
-language plpgsql
-set search_path = pg_catalog, strata, pg_temp
-as $$
-declare
-  week regclass := strata.build_week(set_name, lower_bound);
-begin
-  perform strata.attach_week(set_name, lower_bound, week);
-  return week;
-end
-$$;
-
-comment on function strata.create_week(text, timestamptz) is
-  'Creates one week with its hash or list partitions and attaches it; the root gets no more than SHARE UPDATE EXCLUSIVE. Use ensure_weeks(), which serialises callers.';
---! EndIncluded functions/create_week.sql
 --! Included functions/missing_weeks.sql
 create or replace function strata.missing_weeks(set_name text, first_week timestamptz, last_week timestamptz) returns timestamptz[]
 language sql volatile
@@ -3078,66 +2831,6 @@ end;
 comment on function strata.next_fold(smallint, int, bigint, boolean) is
   'The next blocks of a source to fold for a hash partition of the state: behind what is folded, up to the first gap of the ledger (or across gaps: what fills one later is folded with its commit), about rows_max changes. In block order it stops before the weeks that stand beside the set. Nulls when nothing waits.';
 --! EndIncluded functions/next_fold.sql
---! Included functions/take_back_changes.sql
-create or replace function strata.take_back_changes(source_id smallint, from_block bigint, to_block bigint, min_time timestamptz) returns bigint
-language plpgsql
-set search_path = pg_catalog, strata, pg_temp
-set timezone = 'UTC'
-set datestyle = 'ISO'
--- A deep fork of a busy chain is sorted and grouped in memory.
-set work_mem = '64MB'
-as $$
-declare
-  taken  bigint;
-  apart  record;
-  beside bigint;
-  grain  text;
-begin
-  if min_time < (select s.retained_from from strata.partition_sets s where s.set_name = 'balance_changes') then
-    raise exception 'a reorg reaches back to balance changes of %, which are no longer retained', min_time
-      using errcode = 'object_not_in_prerequisite_state',
-            hint = 'Undo the retention of balance_changes, and retain more weeks of it than reorgs are deep.';
-  end if;
-  select st.grain into strict grain
-    from strata.sources src join strata.streams st on st.stream = src.stream where src.source_id = take_back_changes.source_id;
-  perform strata.open_deltas();
-  perform strata.await_shards();
-  -- The literal time prunes the weeks before the fork. What of this was folded is decided under the lock of the fold, by
-  -- stage_taken_back(): taken here already, that lock would be held while other rows are written, and deadlock with them.
-  execute format($take$
-    with gone as (
-      delete from strata.balance_changes c
-       where c.source_id = %1$s and c.block_num >= %2$s and (%3$L is null or c.block_num <= %3$L)
-         and c.block_time >= %4$L
-      returning c.account_address, c.asset_id, c.block_time, c.block_num, c.delta
-    ), kept as (
-      insert into pg_temp.taken_changes (source_id, account_address, asset_id, period, block_num, delta, change_count)
-      -- period_start() spelt out: a call for each change would take longer than all the rest.
-      select %1$s, g.account_address, g.asset_id, date_bin(interval '1 %5$s', g.block_time, timestamptz '1970-01-01 00:00:00+00'), g.block_num,
-             -sum(g.delta), -count(*)
-        from gone g
-       group by 2, 3, 4, 5
-    )
-    select count(*) from gone
-  $take$, source_id, from_block, to_block, coalesce(min_time, '-infinity'), grain) into taken;
-  -- Of a week beside the set nothing is folded yet.
-  for apart in
-    select w.changes from strata.backfill_weeks w
-     where w.state <> 'attached' and w.week_start + interval '168 hours' > coalesce(min_time, '-infinity') order by w.week_start for share
-  loop
-    execute format('delete from %s c where c.source_id = %s and c.block_num >= %s and (%4$L is null or c.block_num <= %4$L)',
-      apart.changes, source_id, from_block, to_block);
-    get diagnostics beside = row_count;
-    taken := taken + beside;
-  end loop;
-  insert into pg_temp.taken_blocks values (take_back_changes.source_id, take_back_changes.from_block, take_back_changes.to_block);
-  return taken;
-end
-$$;
-
-comment on function strata.take_back_changes(smallint, bigint, bigint, timestamptz) is
-  'Deletes a source''s changes of blocks from_block to to_block (both inclusive; null is open) and keeps them for fold_deltas(), which takes those that were folded back from the balances; call it before the commit. No change of these blocks may be earlier than min_time. Returns the changes deleted.';
---! EndIncluded functions/take_back_changes.sql
 --! Included functions/waiting_since.sql
 create or replace function strata.waiting_since() returns timestamptz
 language sql stable
@@ -3241,6 +2934,443 @@ $$;
 comment on function strata.verify_ledger() is
   'Sources whose ledger counts other balance changes or snapshots than are stored. Where weeks of them were dropped, only batches wholly behind them are counted; weeks that are loaded beside the set count with it.';
 --! EndIncluded functions/verify_ledger.sql
+
+--! Included functions/week_info.sql
+create or replace function strata.week_info(set_name text)
+returns table (
+  partition regclass, partition_name text, lower_bound timestamptz, upper_bound timestamptz, kind text, leaves int,
+  row_estimate bigint, heap_bytes bigint, index_bytes bigint, total_bytes bigint, pages bigint, visible_pages bigint, detach_pending boolean
+)
+language sql stable
+set search_path = pg_catalog, strata, pg_temp
+begin atomic
+  select c.oid::regclass, c.relname::text, b.lower_bound, b.upper_bound,
+         case
+           when c.relkind = 'f' then 'foreign'
+           when b.is_default then 'default'
+           when b.lower_bound is distinct from strata.week_start(b.lower_bound)
+             or b.upper_bound is distinct from b.lower_bound + interval '168 hours' then 'odd'
+           when c.relkind = 'r' and strata.is_distributed(c.oid) then case when a.amname = 'columnar' then 'columnar' else 'sharded' end
+           when c.relkind = 'r' then 'consolidated'
+           when exists (select from pg_inherits leaf join pg_class l on l.oid = leaf.inhrelid
+                         where leaf.inhparent = c.oid and l.relname = c.relname || '_consolidated') then 'consolidated'
+           when (select p.partstrat from pg_partitioned_table p where p.partrelid = c.oid) = 'h' then 'hash'
+           when (select p.partstrat from pg_partitioned_table p where p.partrelid = c.oid) = 'l' then 'list'
+           else 'odd'
+         end,
+         (select count(*)::int from pg_inherits leaf where leaf.inhparent = c.oid),
+         size.row_estimate, size.heap_bytes, size.index_bytes, size.heap_bytes + size.index_bytes, size.pages, size.visible_pages,
+         i.inhdetachpending
+    from strata.partition_sets s
+    join pg_inherits i on i.inhparent = s.parent
+    join pg_class c on c.oid = i.inhrelid
+    left join pg_am a on a.oid = c.relam
+    cross join lateral strata.partition_bounds(c.oid) b
+    cross join lateral (
+      select case when min(leaf.reltuples) >= 0 then sum(leaf.reltuples)::bigint end as row_estimate,
+             coalesce(sum(pg_table_size(leaf.oid)), 0)::bigint as heap_bytes,
+             coalesce(sum(pg_indexes_size(leaf.oid)), 0)::bigint as index_bytes,
+             coalesce(sum(leaf.relpages), 0)::bigint as pages,
+             coalesce(sum(leaf.relallvisible), 0)::bigint as visible_pages
+        from pg_partition_tree(c.oid) t join pg_class leaf on leaf.oid = t.relid
+       where t.isleaf and leaf.relkind = 'r'
+    ) size
+   where s.set_name = week_info.set_name
+   order by b.lower_bound nulls last, c.relname;
+end;
+
+comment on function strata.week_info(text) is
+  'Every partition of a managed set with its real bounds, kind, sizes in bytes and freshness. kind: hash or list (a week with leaves), sharded (its hash partitions are the shards of a cluster), columnar (sharded and stored by column), consolidated (one table, or a week whose only leaf is that; see flatten_weeks), odd (not one whole week), default, foreign. row_estimate is null until the leaves were analyzed; pages and visible_pages are those of the last VACUUM or ANALYZE.';
+--! EndIncluded functions/week_info.sql
+--! Included functions/old_weeks.sql
+create or replace function strata.old_weeks(set_name text, months int)
+returns table (
+  partition regclass, week_key text, lower_bound timestamptz, upper_bound timestamptz, kind text, leaves int, row_estimate bigint,
+  total_bytes bigint, refusal text
+)
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+as $$
+#variable_conflict use_column
+begin
+  perform strata.require_set(old_weeks.set_name);
+  perform strata.require_months(old_weeks.months);
+  return query
+    select w.partition, coalesce(strata.week_key(w.lower_bound), w.partition_name), w.lower_bound, w.upper_bound, w.kind, w.leaves, w.row_estimate,
+           w.total_bytes, (select o.obstacle || '. ' || o.remedy from strata.consolidation_obstacles(old_weeks.set_name, w.partition) o where o.concerns = 'week' limit 1)
+      from strata.week_info(old_weeks.set_name) w
+     where w.kind not in ('consolidated', 'sharded', 'columnar')
+       and (w.upper_bound is null or w.upper_bound <= least(now(), now() - make_interval(months => old_weeks.months)))
+     order by w.lower_bound nulls last;
+end
+$$;
+
+comment on function strata.old_weeks(text, int) is
+  'The partitions of a set that ended at least that many months ago and are not consolidated, each with why it cannot be, or null. A partition without bounds is among them, with its advice.';
+--! EndIncluded functions/old_weeks.sql
+--! Included functions/consolidation_obstacles.sql
+create or replace function strata.consolidation_obstacles(set_name text, week regclass)
+returns table (obstacle text, remedy text, concerns text)
+language sql stable
+set search_path = pg_catalog, strata, pg_temp
+begin atomic
+  with parts as (
+    select c.oid, c.relname, c.relkind, c.relpersistence, c.relowner, n.nspname, c.oid = week as is_week
+      from pg_class c join pg_namespace n on n.oid = c.relnamespace
+     where c.oid = week or c.oid in (select i.inhrelid from pg_inherits i where i.inhparent = week)
+  ),
+  root as (
+    select i.inhparent as oid from pg_inherits i where i.inhrelid = week
+  ),
+  involved as (
+    select oid from parts union all select oid from root
+  ),
+  taken as (  -- names that consolidating makes, and where
+    select p.nspname as schema_name, p.relname || '_consolidated' as name from parts p where p.is_week
+    union all
+    select 'strata_held', p.relname::text from parts p
+    union all
+    select 'strata_held', p.relname || suffix from parts p, unnest(array['_capture', '_reverse']) suffix where p.is_week
+  )
+  select o.obstacle, o.remedy, 'week'
+    from strata.week_info(set_name) w
+    cross join lateral (
+      select 'it is consolidated already', 'There is nothing to do.' where w.kind = 'consolidated'
+      union all
+      select 'it is not one whole week (Sunday 00:00 UTC to the next)', 'Leave it, or move its rows into weeks.' where w.kind = 'odd'
+      union all
+      select 'its hash partitions are the shards of a cluster', 'They are not merged: pgstrata maintain consolidate stores old weeks of balance_changes by column.' where w.kind in ('sharded', 'columnar')
+      union all
+      select format('it is a %s partition', w.kind), 'Maintenance leaves it alone.' where w.kind not in ('consolidated', 'odd', 'hash', 'list', 'sharded', 'columnar')
+      union all
+      select 'it has no partitions', 'There is nothing to merge.' where w.kind in ('hash', 'list') and w.leaves = 0
+      union all
+      select 'it is not over yet', 'Wait until it is.' where w.kind in ('hash', 'list') and w.upper_bound > now()
+      union all
+      select format('a consolidation of it is unfinished (%s since %s)', c.step, c.started_at), 'Finish or undo that one first: pgstrata maintain consolidate.'
+        from strata.consolidations c
+       where c.set_name = consolidation_obstacles.set_name and c.lower_bound = w.lower_bound and c.finished_at is null and w.kind <> 'consolidated'
+    ) o (obstacle, remedy)
+   where w.partition = week
+  union all
+  select format('the set has a DEFAULT partition, %s, which every attach would scan while all queries wait', t.partdefid::regclass),
+         'Move its rows into weeks and drop it; what is out of bounds belongs into strata.quarantine.', 'week'
+    from pg_partitioned_table t join root r on r.oid = t.partrelid where t.partdefid <> 0
+  union all
+  select format('the detach of %s was interrupted', i.inhrelid::regclass),
+         format('Finish it: ALTER TABLE %s DETACH PARTITION %s FINALIZE;', i.inhparent::regclass, i.inhrelid::regclass), 'week'
+    from pg_inherits i join root r on r.oid = i.inhparent where i.inhdetachpending
+  union all
+  select 'the table has no primary key to follow changes by', 'Add a PRIMARY KEY to the parent.', 'online'
+    from root r where not exists (select from pg_constraint k where k.conrelid = r.oid and k.contype = 'p')
+  union all
+  select format('the foreign key %I ties %s to other tables', k.conname, k.conrelid::regclass),
+         'Drop it: partitions cannot be exchanged under a foreign key without checking every row.', 'online'
+    from pg_constraint k
+   where k.contype = 'f' and k.conparentid = 0 and (k.conrelid in (select oid from involved) or k.confrelid in (select oid from involved))
+  union all
+  select format('%s has the exclusion constraint %I', k.conrelid::regclass, k.conname), 'Drop it, or leave this set''s weeks as they are.', 'week'
+    from pg_constraint k where k.contype = 'x' and k.conrelid = week
+  union all
+  select format('%s is no ordinary, logged table', p.oid::regclass), 'Only ordinary leaves can be merged.',
+         case when p.relkind <> 'r' then 'week' else 'online' end
+    from parts p where not p.is_week and (p.relkind <> 'r' or p.relpersistence <> 'p')
+  union all
+  select format('%s lies in another schema than its week', p.oid::regclass), 'Move it: ALTER TABLE … SET SCHEMA.', 'online'
+    from parts p where p.nspname <> (select w.nspname from parts w where w.is_week)
+  union all
+  select format('%s has the trigger %I of its own', g.tgrelid::regclass, g.tgname), 'Create it on the week or on the parent, or drop it.', 'week'
+    from pg_trigger g join parts p on p.oid = g.tgrelid
+   where not p.is_week and not g.tgisinternal and g.tgparentid = 0
+  union all
+  select format('%s has the index %s of its own', x.indrelid::regclass, x.indexrelid::regclass), 'Create it on the parent, or drop it.', 'online'
+    from pg_index x join parts p on p.oid = x.indrelid
+   where not p.is_week and not exists (select from pg_inherits i where i.inhrelid = x.indexrelid)
+  union all
+  select format('%s is used by the view or rule of %s', d.refobjid::regclass, w.ev_class::regclass), 'Let it read the parent instead.', 'week'
+    from pg_depend d
+    join pg_rewrite w on w.oid = d.objid
+   where d.classid = 'pg_rewrite'::regclass and d.refclassid = 'pg_class'::regclass and d.refobjid in (select oid from parts)
+   group by d.refobjid, w.ev_class
+  union all
+  select format('the name %s is too long to derive others from', quote_ident(p.relname)), 'Rename the week: at most 50 bytes.', 'week'
+    from parts p where p.is_week and octet_length(p.relname) > 50
+  union all
+  select format('there is a %I.%I already', t.schema_name, t.name),
+         case when t.schema_name = 'strata_held' then 'Drop what is held there, or wait until it is due.' else 'Rename or drop it.' end, 'week'
+    from taken t join pg_class c on c.relname = t.name join pg_namespace n on n.oid = c.relnamespace and n.nspname = t.schema_name
+  union all
+  select format('row level security hides rows of %s from %I', p.oid::regclass, current_user), 'Run maintenance as a role with BYPASSRLS.', 'role'
+    from parts p where row_security_active(p.oid)
+  union all
+  select format('%s does not belong to %I', c.oid::regclass, current_user), 'Run maintenance as the owner, or as a member of that role.', 'role'
+    from pg_class c where c.oid in (select oid from involved) and not pg_has_role(c.relowner, 'usage')
+  union all
+  select format('%I may not create tables in schema %I', current_user, n.nspname), format('GRANT CREATE ON SCHEMA %I TO %I;', n.nspname, current_user), 'role'
+    from pg_namespace n
+   where (n.nspname = 'strata_held' or n.nspname in (select p.nspname from parts p where p.is_week))
+     and not has_schema_privilege(n.oid, 'create')
+  union all
+  select format('the prepared transaction %s holds locks on %s', quote_literal(x.gid), min(l.relation::regclass::text)),
+         format('Commit it or roll it back: ROLLBACK PREPARED %L;', x.gid), 'online'
+    from pg_prepared_xacts x
+    join pg_locks l on l.transactionid = x.transaction or l.virtualtransaction = '-1/' || x.transaction::text
+   where x.database = current_database() and l.relation in (select oid from involved)
+   group by x.gid;
+end;
+
+comment on function strata.consolidation_obstacles(text, regclass) is
+  'Why a week of a set cannot be consolidated now, each with what to do; no row when nothing stands in the way. concerns: week, whoever does it and however; online, only the way that lets writers go on, which exchanges tables under them; role, only who asks.';
+--! EndIncluded functions/consolidation_obstacles.sql
+--! Included functions/index_sharded_week.sql
+create or replace function strata.index_sharded_week(set_name text, week regclass) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+begin
+  if set_name = 'balance_changes' then
+    execute format('create index on %s using brin (block_time, block_num)', week);
+  end if;
+end
+$$;
+
+comment on function strata.index_sharded_week(text, regclass) is
+  'Indexes of a week on a cluster that its set cannot have as a whole: a week that is stored by column takes no BRIN index, so balance_changes itself has none there.';
+--! EndIncluded functions/index_sharded_week.sql
+--! Included functions/store_week.sql
+create or replace function strata.store_week(set_name text, week regclass, method text default 'columnar') returns bigint
+language plpgsql security definer
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+set client_min_messages = warning
+as $$
+declare
+  w      record;
+  root   regclass;
+  name   text;
+  apart  text;
+  copied regclass;
+  was    record;
+  now_is record;
+  begun  timestamptz := clock_timestamp();
+begin
+  if store_week.set_name <> 'balance_changes' or store_week.method not in ('columnar', 'heap') then
+    raise exception '% is not stored as %', store_week.set_name, store_week.method
+      using errcode = 'feature_not_supported', hint = 'Only weeks of balance_changes are stored by column: their rows never change. The method is columnar or heap.';
+  end if;
+  select i.* into w from strata.week_info(store_week.set_name) i where i.partition = store_week.week and i.kind in ('sharded', 'columnar');
+  if w.partition is null then
+    raise exception '% is no week of % on a cluster', store_week.week, store_week.set_name using errcode = 'undefined_object';
+  end if;
+  if (w.kind = 'columnar') = (store_week.method = 'columnar') then
+    return 0;
+  end if;
+  if store_week.method = 'columnar' and not exists (select from pg_am where amname = 'columnar') then
+    if not exists (select from pg_available_extensions e where e.name = 'citus_columnar') then
+      raise exception 'this cluster has no columnar storage'
+        using errcode = 'feature_not_supported', hint = 'Install the extension citus_columnar on every node; until then the week stays as it is.';
+    end if;
+    create extension citus_columnar;
+  end if;
+  select s.parent into root from strata.partition_sets s where s.set_name = store_week.set_name;
+  name := w.partition_name;
+  apart := name || '_anew';
+  -- One connection to each node: what one statement makes the next one finds.
+  perform set_config('citus.multi_shard_modify_mode', 'sequential', true);
+  -- Writers of this week wait from here on, readers of the set for the exchange at the end.
+  execute format('lock table %s in share row exclusive mode', week);
+  perform strata.await_shards();
+  select * into was from strata.week_digest(week);
+  execute format('create table strata.%I (like %s including all excluding identity excluding indexes) using %I', apart, week, method);
+  copied := format('strata.%I', apart)::regclass;
+  perform create_distributed_table(copied, 'account_address', colocate_with => root::text);
+  execute format('insert into %s select * from %s', copied, week);
+  -- Named by hand, because the names that are free now are not those it is to have.
+  execute format('alter table %s add constraint %I primary key (account_address, asset_id, block_time, block_num, ordinal, source_id)', copied, apart || '_pkey');
+  if method = 'heap' then
+    perform strata.index_sharded_week(set_name, copied);
+  end if;
+  select * into now_is from strata.week_digest(copied);
+  if (was.row_count, was.hash) is distinct from (now_is.row_count, now_is.hash) then
+    raise exception 'the copy of % is not the week: % rows with hash % there, % with % here', week, was.row_count, was.hash, now_is.row_count, now_is.hash
+      using errcode = 'internal_error', hint = 'Nothing was exchanged and nothing is lost.';
+  end if;
+  execute format('alter table %s detach partition %s', root, week);
+  execute format('drop table %s', week);
+  execute format('alter index strata.%I rename to %I', apart || '_pkey', name || '_pkey');
+  execute format('alter table %s rename to %I', copied, name);
+  perform strata.attach_week(set_name, w.lower_bound, copied);
+  insert into strata.consolidations (set_name, lower_bound, upper_bound, way, step, week, week_name, stage, stage_name, heap_order, row_count,
+                                     proof, detail, started_at, swapped_at, finished_at)
+  values (store_week.set_name, w.lower_bound, w.upper_bound, 'transaction', case method when 'columnar' then 'dropped' else 'undone' end, week, name, copied, name,
+          'time', now_is.row_count,
+          jsonb_build_object('forward', jsonb_build_object('rows', now_is.row_count, 'hash', now_is.hash::text)),
+          jsonb_build_object('stored', method), begun, clock_timestamp(), clock_timestamp());
+  return now_is.row_count;
+end
+$$;
+
+comment on function strata.store_week(text, regclass, text) is
+  'Stores a week of balance_changes on a cluster by column (columnar), or row by row again (heap), in one transaction: a copy is built beside it, compared by row count and an order-free hash of every row, and takes its place. Returns the rows, 0 when the week is stored so already. Writers of the week wait meanwhile, readers of the set for the exchange. Security definer, so that a reorg can turn a week back.';
+--! EndIncluded functions/store_week.sql
+--! Included functions/make_weeks_writable.sql
+create or replace function strata.make_weeks_writable(set_name text, from_time timestamptz) returns int
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  week   regclass;
+  turned int := 0;
+begin
+  for week in
+    select w.partition from strata.week_info(make_weeks_writable.set_name) w
+     where w.kind = 'columnar' and w.upper_bound > from_time order by w.lower_bound
+  loop
+    perform strata.store_week(make_weeks_writable.set_name, week, 'heap');
+    turned := turned + 1;
+  end loop;
+  return turned;
+end
+$$;
+
+comment on function strata.make_weeks_writable(text, timestamptz) is
+  'Turns the weeks from this instant on that are stored by column back, because rows can be deleted only where they are stored row by row; returns how many. A reorg that deep calls it.';
+--! EndIncluded functions/make_weeks_writable.sql
+--! Included functions/take_back_changes.sql
+create or replace function strata.take_back_changes(source_id smallint, from_block bigint, to_block bigint, min_time timestamptz) returns bigint
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+-- A deep fork of a busy chain is sorted and grouped in memory.
+set work_mem = '64MB'
+as $$
+declare
+  taken  bigint;
+  apart  record;
+  beside bigint;
+  grain  text;
+begin
+  if min_time < (select s.retained_from from strata.partition_sets s where s.set_name = 'balance_changes') then
+    raise exception 'a reorg reaches back to balance changes of %, which are no longer retained', min_time
+      using errcode = 'object_not_in_prerequisite_state',
+            hint = 'Undo the retention of balance_changes, and retain more weeks of it than reorgs are deep.';
+  end if;
+  select st.grain into strict grain
+    from strata.sources src join strata.streams st on st.stream = src.stream where src.source_id = take_back_changes.source_id;
+  perform strata.open_deltas();
+  perform strata.await_shards();
+  if strata.topology() = 'citus' and exists (select from strata.week_info('balance_changes') w where w.kind = 'columnar' and w.upper_bound > coalesce(min_time, '-infinity')) then
+    -- Rows of a week that is stored by column cannot be deleted: such weeks are turned back, and left alone where nothing is to be deleted.
+    select coalesce(min(c.block_time), 'infinity') into min_time from strata.balance_changes c
+     where c.source_id = take_back_changes.source_id and c.block_num >= from_block and (to_block is null or c.block_num <= to_block)
+       and c.block_time >= coalesce(min_time, '-infinity');
+    perform strata.make_weeks_writable('balance_changes', min_time);
+  end if;
+  -- The literal time prunes the weeks before the fork. What of this was folded is decided under the lock of the fold, by
+  -- stage_taken_back(): taken here already, that lock would be held while other rows are written, and deadlock with them.
+  execute format($take$
+    with gone as (
+      delete from strata.balance_changes c
+       where c.source_id = %1$s and c.block_num >= %2$s and (%3$L is null or c.block_num <= %3$L)
+         and c.block_time >= %4$L
+      returning c.account_address, c.asset_id, c.block_time, c.block_num, c.delta
+    ), kept as (
+      insert into pg_temp.taken_changes (source_id, account_address, asset_id, period, block_num, delta, change_count)
+      -- period_start() spelt out: a call for each change would take longer than all the rest.
+      select %1$s, g.account_address, g.asset_id, date_bin(interval '1 %5$s', g.block_time, timestamptz '1970-01-01 00:00:00+00'), g.block_num,
+             -sum(g.delta), -count(*)
+        from gone g
+       group by 2, 3, 4, 5
+    )
+    select count(*) from gone
+  $take$, source_id, from_block, to_block, coalesce(min_time, '-infinity'), grain) into taken;
+  -- Of a week beside the set nothing is folded yet.
+  for apart in
+    select w.changes from strata.backfill_weeks w
+     where w.state <> 'attached' and w.week_start + interval '168 hours' > coalesce(min_time, '-infinity') order by w.week_start for share
+  loop
+    execute format('delete from %s c where c.source_id = %s and c.block_num >= %s and (%4$L is null or c.block_num <= %4$L)',
+      apart.changes, source_id, from_block, to_block);
+    get diagnostics beside = row_count;
+    taken := taken + beside;
+  end loop;
+  insert into pg_temp.taken_blocks values (take_back_changes.source_id, take_back_changes.from_block, take_back_changes.to_block);
+  return taken;
+end
+$$;
+
+comment on function strata.take_back_changes(smallint, bigint, bigint, timestamptz) is
+  'Deletes a source''s changes of blocks from_block to to_block (both inclusive; null is open) and keeps them for fold_deltas(), which takes those that were folded back from the balances; call it before the commit. No change of these blocks may be earlier than min_time. Returns the changes deleted.';
+--! EndIncluded functions/take_back_changes.sql
+--! Included functions/create_week.sql
+create or replace function strata.create_week(set_name text, lower_bound timestamptz) returns regclass
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  week regclass := strata.build_week(set_name, lower_bound);
+begin
+  if strata.is_distributed((select s.parent from strata.partition_sets s where s.set_name = create_week.set_name)) then
+    perform strata.index_sharded_week(set_name, week);
+  end if;
+  perform strata.attach_week(set_name, lower_bound, week);
+  return week;
+end
+$$;
+
+comment on function strata.create_week(text, timestamptz) is
+  'Creates one week with its hash or list partitions and attaches it; the root gets no more than SHARE UPDATE EXCLUSIVE. Use ensure_weeks(), which serialises callers.';
+--! EndIncluded functions/create_week.sql
+--! Included functions/distribute.sql
+create or replace function strata.distribute(shard_count int default 32) returns text
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set client_min_messages = warning
+as $$
+declare
+  present text := strata.shard_stamp();
+  name    text;
+  found   int;
+begin
+  if not exists (select from pg_extension e where e.extname = 'citus') then
+    raise exception 'this database has no extension citus'
+      using errcode = 'object_not_in_prerequisite_state', hint = 'create extension citus on every node, name the nodes with citus_add_node(), then migrate again.';
+  end if;
+  perform pg_advisory_xact_lock(strata.advisory_key('distribute'));
+  perform set_config('citus.enable_ddl_propagation', 'on', true);
+  -- One connection to each node: what one statement makes the next one finds.
+  perform set_config('citus.multi_shard_modify_mode', 'sequential', true);
+  perform strata.prepare_nodes();
+  if strata.topology() = 'single' then
+    perform strata.flatten_for_shards();
+    -- Weeks that are stored by column take no BRIN index: each other week has its own.
+    drop index strata.balance_changes_time_brin;
+    perform strata.index_sharded_week('balance_changes', p.partition) from strata.parts_of('strata.balance_changes') p;
+    foreach name in array array['assets', 'prices', 'burn_accounts', 'balance_status'] loop
+      perform create_reference_table(format('strata.%I', name)::regclass);
+    end loop;
+    perform create_distributed_table('strata.balance_changes', 'account_address', colocate_with => 'none', shard_count => distribute.shard_count);
+    foreach name in array array['account_balances', 'account_balances_current', 'account_balances_opening', 'snapshot_rows', 'held_openings', 'held_deltas'] loop
+      perform create_distributed_table(format('strata.%I', name)::regclass, 'account_address', colocate_with => 'strata.balance_changes');
+    end loop;
+    perform strata.open_shard_stages();
+    perform strata.list_shards();
+  end if;
+  if (select count(*) from strata.shards s where s.stamp <> present) > 0 then
+    update strata.shards set stamp = present;
+  end if;
+  perform sum(strata.make_shard_functions(s.shard_id, s.stamp)) from strata.shards s;
+  select count(*) into found from strata.shards;
+  return format('citus, %s shards', found);
+end
+$$;
+
+comment on function strata.distribute(int) is
+  'Puts the warehouse on the cluster that this database coordinates: weeks by range, sharded by account_address; assets, prices and labels on every node; ledgers and journals here. Once; later calls bring the functions in the shards up to date. `pgstrata migrate` calls it. Rows that are there go along: writers wait meanwhile.';
+--! EndIncluded functions/distribute.sql
 --! Included functions/grant_roles.sql
 create or replace function strata.grant_roles() returns void
 language plpgsql

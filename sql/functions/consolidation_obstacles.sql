@@ -28,9 +28,9 @@ begin atomic
       union all
       select 'it is not one whole week (Sunday 00:00 UTC to the next)', 'Leave it, or move its rows into weeks.' where w.kind = 'odd'
       union all
-      select 'its hash partitions are the shards of a cluster', 'They are not merged: old weeks may be stored by column, see docs/citus.md.' where w.kind = 'sharded'
+      select 'its hash partitions are the shards of a cluster', 'They are not merged: pgstrata maintain consolidate stores old weeks of balance_changes by column.' where w.kind in ('sharded', 'columnar')
       union all
-      select format('it is a %s partition', w.kind), 'Maintenance leaves it alone.' where w.kind not in ('consolidated', 'odd', 'hash', 'list', 'sharded')
+      select format('it is a %s partition', w.kind), 'Maintenance leaves it alone.' where w.kind not in ('consolidated', 'odd', 'hash', 'list', 'sharded', 'columnar')
       union all
       select 'it has no partitions', 'There is nothing to merge.' where w.kind in ('hash', 'list') and w.leaves = 0
       union all

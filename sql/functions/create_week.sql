@@ -5,6 +5,9 @@ as $$
 declare
   week regclass := strata.build_week(set_name, lower_bound);
 begin
+  if strata.is_distributed((select s.parent from strata.partition_sets s where s.set_name = create_week.set_name)) then
+    perform strata.index_sharded_week(set_name, week);
+  end if;
   perform strata.attach_week(set_name, lower_bound, week);
   return week;
 end

@@ -19,6 +19,9 @@ begin
   perform strata.prepare_nodes();
   if strata.topology() = 'single' then
     perform strata.flatten_for_shards();
+    -- Weeks that are stored by column take no BRIN index: each other week has its own.
+    drop index strata.balance_changes_time_brin;
+    perform strata.index_sharded_week('balance_changes', p.partition) from strata.parts_of('strata.balance_changes') p;
     foreach name in array array['assets', 'prices', 'burn_accounts', 'balance_status'] loop
       perform create_reference_table(format('strata.%I', name)::regclass);
     end loop;

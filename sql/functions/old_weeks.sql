@@ -15,7 +15,7 @@ begin
     select w.partition, coalesce(strata.week_key(w.lower_bound), w.partition_name), w.lower_bound, w.upper_bound, w.kind, w.leaves, w.row_estimate,
            w.total_bytes, (select o.obstacle || '. ' || o.remedy from strata.consolidation_obstacles(old_weeks.set_name, w.partition) o where o.concerns = 'week' limit 1)
       from strata.week_info(old_weeks.set_name) w
-     where w.kind not in ('consolidated', 'sharded')
+     where w.kind not in ('consolidated', 'sharded', 'columnar')
        and (w.upper_bound is null or w.upper_bound <= least(now(), now() - make_interval(months => old_weeks.months)))
      order by w.lower_bound nulls last;
 end

@@ -21,6 +21,13 @@ begin
     from strata.sources src join strata.streams st on st.stream = src.stream where src.source_id = take_back_changes.source_id;
   perform strata.open_deltas();
   perform strata.await_shards();
+  if strata.topology() = 'citus' and exists (select from strata.week_info('balance_changes') w where w.kind = 'columnar' and w.upper_bound > coalesce(min_time, '-infinity')) then
+    -- Rows of a week that is stored by column cannot be deleted: such weeks are turned back, and left alone where nothing is to be deleted.
+    select coalesce(min(c.block_time), 'infinity') into min_time from strata.balance_changes c
+     where c.source_id = take_back_changes.source_id and c.block_num >= from_block and (to_block is null or c.block_num <= to_block)
+       and c.block_time >= coalesce(min_time, '-infinity');
+    perform strata.make_weeks_writable('balance_changes', min_time);
+  end if;
   -- The literal time prunes the weeks before the fork. What of this was folded is decided under the lock of the fold, by
   -- stage_taken_back(): taken here already, that lock would be held while other rows are written, and deadlock with them.
   execute format($take$

@@ -12,7 +12,7 @@ begin atomic
            when b.is_default then 'default'
            when b.lower_bound is distinct from strata.week_start(b.lower_bound)
              or b.upper_bound is distinct from b.lower_bound + interval '168 hours' then 'odd'
-           when c.relkind = 'r' and strata.is_distributed(c.oid) then 'sharded'
+           when c.relkind = 'r' and strata.is_distributed(c.oid) then case when a.amname = 'columnar' then 'columnar' else 'sharded' end
            when c.relkind = 'r' then 'consolidated'
            when exists (select from pg_inherits leaf join pg_class l on l.oid = leaf.inhrelid
                          where leaf.inhparent = c.oid and l.relname = c.relname || '_consolidated') then 'consolidated'
@@ -26,6 +26,7 @@ begin atomic
     from strata.partition_sets s
     join pg_inherits i on i.inhparent = s.parent
     join pg_class c on c.oid = i.inhrelid
+    left join pg_am a on a.oid = c.relam
     cross join lateral strata.partition_bounds(c.oid) b
     cross join lateral (
       select case when min(leaf.reltuples) >= 0 then sum(leaf.reltuples)::bigint end as row_estimate,
@@ -41,4 +42,4 @@ begin atomic
 end;
 
 comment on function strata.week_info(text) is
-  'Every partition of a managed set with its real bounds, kind, sizes in bytes and freshness. kind: hash or list (a week with leaves), sharded (its hash partitions are the shards of a cluster), consolidated (one table, or a week whose only leaf is that; see flatten_weeks), odd (not one whole week), default, foreign. row_estimate is null until the leaves were analyzed; pages and visible_pages are those of the last VACUUM or ANALYZE.';
+  'Every partition of a managed set with its real bounds, kind, sizes in bytes and freshness. kind: hash or list (a week with leaves), sharded (its hash partitions are the shards of a cluster), columnar (sharded and stored by column), consolidated (one table, or a week whose only leaf is that; see flatten_weeks), odd (not one whole week), default, foreign. row_estimate is null until the leaves were analyzed; pages and visible_pages are those of the last VACUUM or ANALYZE.';

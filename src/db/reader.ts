@@ -10,8 +10,10 @@ export interface Reader {
    * @throws WarehouseError what `work` failed with; one that took too long is `cancelled`, sqlstate 57014
    */
   read<T>(work: (client: Client) => Promise<T>, limit_ms?: number): Promise<T>;
-  /** The role it reads as; null where the connection's user is no member of it, and reads as itself. */
+  /** The role it reads as; null where it reads as the connection's user: see `advice`. */
   role(): Promise<string | null>;
+  /** Why it reads as the connection's user, and what to do; null where it reads as the reader role. */
+  advice(): Promise<string | null>;
 }
 
 /** The group role that may only read; see strata.grant_roles(). */
@@ -28,11 +30,9 @@ const NO_ROLE: ReadonlySet<string | undefined> = new Set(['22023', '42501']);
 
 /** A reader on the connections of `pool`. */
 export const createReader = (pool: Pool): Reader => {
-  let known: string | null | undefined;
-  const role = async (): Promise<string | null> => {
-    if (known === undefined) known = await findRole(pool);
-    return known;
-  };
+  let known: ReaderRole | undefined;
+  const find = async (): Promise<ReaderRole> => (known ??= await findRole(pool));
+  const role = async (): Promise<string | null> => (await find()).role;
   const settings = (as: string | null, limit_ms: number): string =>
     [
       ...(as === null ? [] : [`set local role ${as}`]),
@@ -41,6 +41,7 @@ export const createReader = (pool: Pool): Reader => {
     ].join('; ');
   return {
     role,
+    advice: async () => (await find()).advice,
     read: async (work, limit_ms = STATEMENT_LIMIT_MS) => {
       const as = await role();
       return withTransaction(
@@ -55,14 +56,35 @@ export const createReader = (pool: Pool): Reader => {
   };
 };
 
-const findRole = (pool: Pool): Promise<string | null> =>
+/** The role to read as, else why not. */
+interface ReaderRole {
+  readonly role: string | null;
+  readonly advice: string | null;
+}
+
+const findRole = (pool: Pool): Promise<ReaderRole> =>
   withClient(pool, async (client) => {
     try {
       await client.query(`set role ${READER_ROLE}`);
     } catch (thrown) {
-      if (NO_ROLE.has(sqlstateOf(thrown))) return null;
-      throw asWarehouseError(thrown);
+      if (!NO_ROLE.has(sqlstateOf(thrown))) throw asWarehouseError(thrown);
+      return { role: null, advice: `reads as its own user: grant it ${READER_ROLE}` };
     }
     await client.query('reset role');
-    return READER_ROLE;
+    if (await mayReachNodes(client)) return { role: READER_ROLE, advice: null };
+    return {
+      role: null,
+      advice: `reads as its own user, because ${READER_ROLE} may not log in to the nodes of the cluster`,
+    };
   });
+
+/** Where tables lie on a cluster, Citus logs in to its nodes as the role that reads: whether the reader role can. */
+export const mayReachNodes = async (client: Client): Promise<boolean> => {
+  const { rows } = await client.query<{ login: boolean; cluster: boolean }>(
+    `select coalesce((select rolcanlogin from pg_roles where rolname = '${READER_ROLE}'), false) as login,
+            exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+                     where n.nspname = 'strata' and c.relname = 'shards') as cluster`,
+  );
+  const [found] = rows;
+  return found === undefined || found.login || !found.cluster;
+};

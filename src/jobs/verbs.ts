@@ -1,10 +1,14 @@
 /** The registry: what each verb of maintenance plans, does and takes back. */
 import type { Pool } from '../db/query.ts';
 import { applyEnsure, planEnsure } from '../warehouse/partitions/ensure-plan.ts';
-import { applyConsolidate, type ConsolidateResult } from '../warehouse/partitions/consolidate/apply.ts';
-import { planConsolidate } from '../warehouse/partitions/consolidate/plan.ts';
+import type { ConsolidateResult } from '../warehouse/partitions/consolidate/apply.ts';
+import {
+  applyOldWeeks,
+  applyUndoOldWeeks,
+  planOldWeeks,
+  planUndoOldWeeks,
+} from '../warehouse/partitions/consolidate/columnar.ts';
 import { recoverConsolidations } from '../warehouse/partitions/consolidate/recover.ts';
-import { applyUndoConsolidation, planUndoConsolidation } from '../warehouse/partitions/consolidate/undo.ts';
 import { applyDropAll, planDropAll } from '../warehouse/partitions/drop.ts';
 import { applyOptimize, planOptimize } from '../warehouse/partitions/optimize.ts';
 import type { Plan } from '../warehouse/partitions/plan.ts';
@@ -78,12 +82,12 @@ export const MAINTENANCE_VERBS: Readonly<Partial<Record<MaintenanceVerb, VerbMod
   },
   drop: { plan: planDropAll, apply: applyDropAll },
   consolidate: {
-    plan: planConsolidate,
-    apply: applyConsolidate,
+    plan: planOldWeeks,
+    apply: applyOldWeeks,
     recover: recoverConsolidations,
     takesWeeks: true,
     failure: failedWeeks,
-    undo: { plan: planUndoConsolidation, apply: applyUndoConsolidation },
+    undo: { plan: planUndoOldWeeks, apply: applyUndoOldWeeks },
   },
   optimize: { plan: planOptimize, apply: applyOptimize },
 };

@@ -48,8 +48,10 @@ export interface PageOptions {
 /** A server that listens. */
 export interface PageServer {
   readonly url: string;
-  /** The role it reads as; null where its user is no member of strata_reader. */
+  /** The role it reads as; null where it reads as its user, for `advice`. */
   readonly role: string | null;
+  /** Why it reads as its own user; null where it reads as the role. */
+  readonly advice: string | null;
   /** Answers what was asked, ends the viewers' streams and closes. */
   stop(): Promise<void>;
 }
@@ -96,6 +98,7 @@ export const startPageServer = async (options: PageOptions): Promise<PageServer>
   requireToken(options);
   const reader = createReader(options.pool);
   const role = await reader.role();
+  const advice = await reader.advice();
   const board = createBoard(reader, options.refresh_ms);
   const where = createCell(() => reader.read(readWhere), READY_FRESH_MS);
   const site: Site = {
@@ -109,7 +112,7 @@ export const startPageServer = async (options: PageOptions): Promise<PageServer>
         () => true,
         () => false,
       ),
-    about: async () => ({ version: options.version, role, ...(await where.get()) }),
+    about: async () => ({ version: options.version, role, advice, ...(await where.get()) }),
     waiting: 0,
   };
   const server = createServer({
@@ -130,6 +133,7 @@ export const startPageServer = async (options: PageOptions): Promise<PageServer>
   return {
     url: `http://${shown}:${port}/`,
     role,
+    advice,
     stop: async () => {
       const closed = new Promise<void>((resolve) => {
         server.close(() => resolve());

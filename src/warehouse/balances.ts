@@ -151,10 +151,13 @@ export interface FoldWeekOptions {
  * for history in order. Each hash partition becomes visible whole, by a transaction of its own.
  *
  * @returns balance rows written
- * @throws WarehouseError `database` when balances reach the week already: then only {@link foldNext} may go on
+ * @throws WarehouseError `database` on a cluster, with what to do instead; when balances reach the week already: then only {@link foldNext} may go on
  */
 export const foldWeek = async (pool: Pool, { week, workers = 2 }: FoldWeekOptions): Promise<number> => {
   const instant = week.toISOString();
+  await sql`select strata.refuse_on_cluster('folding a week whole', 'foldNext() folds inside the shards, as pgstrata fold does')`.execute(
+    on(pool),
+  );
   await sql`select strata.ensure_weeks('account_balances', ${instant}, ${instant})`.execute(on(pool));
   const { rows: leaves } = await sql<{ remainder: number }>`
     select remainder from strata.week_leaves('account_balances', ${instant}) order by remainder`.execute(

@@ -129,8 +129,8 @@ startExplorer();
 listen();
 
 const showAbout = async () => {
-  const { version, role, database, server } = await ask('/api/about');
-  const reads = role === null ? 'reads as its own user: grant it strata_reader' : `reads as ${role}`;
+  const { version, role, advice, database, server } = await ask('/api/about');
+  const reads = role === null ? advice : `reads as ${role}`;
   byId('where').textContent = database;
   byId('about').textContent = `pgstrata ${version} · PostgreSQL ${server} · ${reads} · times are UTC`;
 };

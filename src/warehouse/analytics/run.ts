@@ -9,6 +9,7 @@ import { cursorRows } from '../../db/cursor.ts';
 import { asWarehouseError } from '../../db/errors.ts';
 import { borrowClient } from '../../db/pool.ts';
 import { on, type Client, type Pool } from '../../db/query.ts';
+import { mayReachNodes } from '../../db/reader.ts';
 import { WarehouseError } from '../../runtime/errors.ts';
 import { accountBytes, accountTextOfHex } from '../account.ts';
 import { findAsset } from './assets.ts';
@@ -95,7 +96,8 @@ const begin = async (client: Client, timeoutMs: number): Promise<void> => {
   await client.query('begin isolation level repeatable read read only');
   await client.query(`select set_config('statement_timeout', $1, true)`, [`${timeoutMs}ms`]);
   const { rows } = await client.query<{ may: boolean }>(MAY_BE_READER);
-  if (rows[0]?.may === true) await client.query('set local role strata_reader');
+  if (rows[0]?.may === true && (await mayReachNodes(client)))
+    await client.query('set local role strata_reader');
 };
 
 const late = (thrown: unknown, timeoutMs: number): unknown => {

@@ -17,8 +17,8 @@ export interface AtlasWeek {
   /** Null for a DEFAULT partition, or bounds that are no plain range of instants. */
   readonly lower: Date | null;
   readonly upper: Date | null;
-  /** As pg_class.relkind has it: `p` has leaves, `r` is a table itself, `f` is none of this server's. */
-  readonly relkind: 'p' | 'r' | 'f';
+  /** As pg_class.relkind has it: `p` has leaves, `r` is a table itself, `f` is none of this server's; `s` is cut into shards, row by row. */
+  readonly relkind: 'p' | 'r' | 'f' | 's';
   readonly leaves: readonly AtlasLeaf[];
 }
 
@@ -97,7 +97,8 @@ export const readAtlas = async (client: Client): Promise<Atlas> => {
       from strata.partition_sets s order by s.set_name`.execute(db);
   const weeks = await sql<AtlasWeek>`
     select s.set_name as "set", c.relname as name, b.bound[1]::timestamptz as lower, b.bound[2]::timestamptz as upper,
-           c.relkind::text as relkind,
+           case when c.relkind = 'r' and strata.topology() = 'citus' and strata.is_distributed(c.oid)
+                 and not exists (select from pg_am m where m.oid = c.relam and m.amname = 'columnar') then 's' else c.relkind::text end as relkind,
            case when c.relkind = 'p' then coalesce(l.leaves, '[]')
                 else json_build_array(json_build_object('oid', c.oid::bigint, 'name', c.relname, 'rows', c.reltuples)) end as leaves
       from strata.partition_sets s

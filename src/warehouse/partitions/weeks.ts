@@ -3,7 +3,15 @@ import { sql } from 'kysely';
 import { on, type Client, type Pool } from '../../db/query.ts';
 
 /** What a partition of a set is; all but the first three are left alone by maintenance. */
-export type WeekKind = 'hash' | 'list' | 'consolidated' | 'sharded' | 'odd' | 'default' | 'foreign';
+export type WeekKind =
+  | 'hash'
+  | 'list'
+  | 'consolidated'
+  | 'sharded'
+  | 'columnar'
+  | 'odd'
+  | 'default'
+  | 'foreign';
 
 /** One partition of a set. */
 export interface WeekInfo {

@@ -85,7 +85,7 @@ const chooseWeeks = async (
     if (!asked.some((start) => start.getTime() === lower.getTime())) return false;
     if (kind === 'hash' || kind === 'list') return !noteOpen(open, week, notes);
     notes.push(
-      kind === 'sharded'
+      kind === 'sharded' || kind === 'columnar'
         ? `${week.name} is left alone: its hash partitions are the shards of the cluster, which are not merged.`
         : `${week.name} is left alone: it is ${kind} already or by nature.`,
     );

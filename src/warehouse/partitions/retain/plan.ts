@@ -94,7 +94,7 @@ const dayOf = (instant: Date): string => instant.toISOString().slice(0, 10);
 const literal = (text: string): string => `'${text.replaceAll("'", "''")}'`;
 
 /** Kinds that are a whole week of ours. */
-const WHOLE: ReadonlySet<WeekInfo['kind']> = new Set(['hash', 'list', 'consolidated', 'sharded']);
+const WHOLE: ReadonlySet<WeekInfo['kind']> = new Set(['hash', 'list', 'consolidated', 'sharded', 'columnar']);
 
 type Week = WeekInfo & { readonly lower: Date; readonly upper: Date };
 
