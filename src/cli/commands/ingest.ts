@@ -11,6 +11,7 @@ import { listenForStop } from '../../runtime/lifecycle.ts';
 import { createLogger } from '../../runtime/log.ts';
 import { parallelSchema, WORKERS_MAX, type ParallelConfig } from '../../runtime/parallel-config.ts';
 import { systemClock } from '../../runtime/resilience.ts';
+import { topologyOf } from '../../warehouse/topology.ts';
 import { configOf, requireMigrated, secretsOf, withDatabase, type GlobalOptions } from '../context.ts';
 import {
   describeError,
@@ -95,6 +96,10 @@ export const ingestCommand = (): Command =>
         const results = await withDatabase(
           config,
           async (pool, url, address) => {
+            if (backfill === true && !options.follow && (await topologyOf(pool)) === 'citus')
+              progress.say(
+                '--backfill changes nothing on a cluster: history is loaded into its shards as it comes',
+              );
             let migrated = options.follow !== true;
             let known = await address();
             const database = async () => {

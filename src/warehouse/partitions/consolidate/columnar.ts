@@ -43,7 +43,7 @@ const storeStep = (set: string, week: WeekInfo, method: Method, root: string): S
     ],
     why: 'One transaction: copies the week, compares counts and order-independent hashes of both, and exchanges them.',
   }),
-  bytes: week.total_bytes,
+  bytes: null,
 });
 
 interface Policy {
@@ -92,7 +92,7 @@ const planStore = async (
   const plan = (steps: readonly Step[]): Plan => ({ verb: 'consolidate', set, basis, steps, notes });
   if (set !== STORED_BY_COLUMN) {
     notes.push(
-      `${set} stays stored row by row: its shards are not merged, and a late row changes rows of every later week, which storage by column does not allow.`,
+      `${set} stays stored row by row: its shards are not merged, and late rows change what it holds, which storage by column does not allow.`,
     );
     return plan([]);
   }
