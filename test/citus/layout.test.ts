@@ -3,6 +3,7 @@ import type { PoolClient } from 'pg';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { withClient } from '../../src/db/pool.ts';
 import { migrate } from '../../src/db/migrate.ts';
+import { foldWeek } from '../../src/warehouse/balances.ts';
 import { checkCluster } from '../../src/warehouse/checkup-cluster.ts';
 import { planConsolidate } from '../../src/warehouse/partitions/consolidate/plan.ts';
 import { readStatus } from '../../src/warehouse/status.ts';
@@ -109,6 +110,10 @@ await onCluster('the layout', () => {
   describe('inside the shards', () => {
     test('what cannot be is refused with what to do instead', async () => {
       await expect(database.pool.query(`select strata.fold_week('2026-01-04')`)).rejects.toMatchObject({
+        code: '0A000',
+        hint: expect.stringContaining('pgstrata fold') as string,
+      });
+      await expect(foldWeek(database.pool, { week: new Date('2026-01-04') })).rejects.toMatchObject({
         code: '0A000',
         hint: expect.stringContaining('pgstrata fold') as string,
       });
