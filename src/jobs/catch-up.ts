@@ -174,7 +174,7 @@ const loadHistory = async (run: CatchUp, firstHead: BlockRange): Promise<CaughtU
       head = now;
       continue;
     }
-    await replaceBuffer(run, settled);
+    await replaceBuffer(run, settled, settled + parallel.reorg_buffer <= head.end + 1);
     return {
       end: 'go on',
       failed,
@@ -240,8 +240,13 @@ const settleEdges = async (run: CatchUp, edges: readonly number[], head: BlockRa
   return true;
 };
 
-/** The newest blocks: one answer up to the head of that moment, in place of what is loaded of them without a hash. */
-const replaceBuffer = async (run: CatchUp, settled: number): Promise<void> => {
+/**
+ * The newest blocks: one answer up to the head of that moment, in place of what is loaded of them without a hash.
+ *
+ * @param isBehindSettled whether the block before them can fork no more. Where a run begins later, its parent may be another one by
+ *   the time of the answer, and is better not known than wrong: nothing would ever join it.
+ */
+const replaceBuffer = async (run: CatchUp, settled: number, isBehindSettled: boolean): Promise<void> => {
   const { options, pools, network, only } = run;
   const { stream, window } = options;
   const ends = await ledgerEnds(pools.beside, stream, network);
@@ -258,7 +263,7 @@ const replaceBuffer = async (run: CatchUp, settled: number): Promise<void> => {
     network,
     ranges: true,
     only,
-    known: askParent(run, settled).then((parent) => ({ parent })),
+    ...(isBehindSettled ? { known: askParent(run, settled).then((parent) => ({ parent })) } : {}),
     openPipeline: openLoader(silent, 1),
     splitAt: null,
     replace: reaches,

@@ -113,39 +113,75 @@ test.each([true, false])(
   },
 );
 
-test('a fork of all that was loaded behind a hole is taken back before the hole is filled', async () => {
-  let head = 29;
-  let forked = false;
-  const fork = (block: number): string => (forked && block >= 10 ? 'b' : 'a');
-  /** Says exactly which blocks an answer covers, so that what does not join is refused. */
-  const covering = (from: number, to: number, sql: string): Step[] => {
+/** Blocks of two forks: `b` leaves `a` behind block 9. */
+const serveForks = async () => {
+  const chain = { head: 29, forked: false, forksAtAnswer: false };
+  const fork = (block: number): string => (chain.forked && block >= 10 ? 'b' : 'a');
+  const blocks = (start: number, sql: string, isAnswer = false): Step[] => {
     const [lower = 0, upper = 1000] = [...sql.matchAll(/_block_num (?:>=|<) (\d+)/g)].map(([, block]) =>
       Number(block),
     );
-    const [start, end] = [Math.max(from, lower > head ? 0 : lower), Math.min(to, upper - 1)];
-    const numbers = Array.from({ length: end - start + 1 }, (_unused, index) => start + index);
+    const end = Math.min(chain.head, upper - 1);
+    const first = Math.max(start, lower > end ? 0 : lower);
+    const numbers = Array.from({ length: end - first + 1 }, (_unused, index) => first + index);
     const rows = numbers.filter((block) => block >= lower).map((block) => ({ block }));
-    return microbatch([rangeOf(start, end, fork(end), fork(start - 1))], transfersBatch(rows));
+    // What has an end says exactly what it covers, so that what does not join is refused; else an answer is of all blocks.
+    const said = isAnswer && upper === 1000 ? 0 : first;
+    return microbatch([rangeOf(said, end, fork(end), fork(said - 1))], transfersBatch(rows));
   };
   const server = await serveScript(
     [],
     ({ resume, sql }) => {
-      const position = resume?.['scripted'];
-      const known =
-        position === undefined || position.hash === hashOf(position.number, fork(position.number));
-      const from = position === undefined ? 0 : known ? position.number + 1 : 10;
-      return [...(from > head ? [] : covering(from, head, sql)), { wait: 'for ever' }];
+      const { number, hash } = resume?.['scripted'] ?? { number: -1, hash: hashOf(-1, 'a') };
+      // One that is asked about a block of no fork has not heard of the fork yet.
+      if (![hashOf(number, 'a'), hashOf(number, 'b')].includes(hash))
+        return microbatch([rangeOf(number, chain.head, 'a')]);
+      const from = hash === hashOf(number, fork(number)) ? number + 1 : 10;
+      return [...(from > chain.head ? [] : blocks(from, sql)), { wait: 'for ever' }];
     },
-    { answer: ({ sql }) => covering(0, head, sql) },
+    {
+      answer: ({ sql }) => {
+        chain.forked ||= chain.forksAtAnswer && sql.includes('>= 20');
+        return blocks(0, sql, true);
+      },
+    },
   );
   cleanups.push(() => Promise.resolve(server.stop()));
-  const request = { pool: database.pool, url: server.url, stream: 'in_front' };
+  const expectOneFork = async (stream: string): Promise<void> => {
+    const ledger = await ledgerOf(database.pool, stream, 'scripted');
+    expect(ledger.reduce((next, { start, end }) => (start === next ? end + 1 : Number.NaN), 0)).toBe(
+      chain.head + 1,
+    );
+    for (const { start, end, hash, prev } of ledger) {
+      expect([null, hashOf(end, fork(end))]).toContain(hash);
+      expect([null, hashOf(start - 1, fork(start - 1))]).toContain(prev);
+    }
+  };
+  return { url: server.url, chain, expectOneFork };
+};
+
+/** A buffer that reaches back to block 5. */
+const NEAR_HEAD = { ...SCRIPTED_TRANSFERS, parallel: { workers: 2, partition_blocks: 5, reorg_buffer: 25 } };
+
+test('a fork of all that was loaded behind a hole is taken back before the hole is filled', async () => {
+  const { url, chain, expectOneFork } = await serveForks();
+  const request = { pool: database.pool, url, stream: 'in_front' };
   await load({ ...request, settings: SCRIPTED_TRANSFERS, from: 20 });
-  [head, forked] = [30, true];
-  const parallel = { workers: 2, partition_blocks: 5, reorg_buffer: 25 };
-  const settings = { ...SCRIPTED_TRANSFERS, parallel };
-  expect(await load({ ...request, settings, from: 0 })).toMatchObject({ end: 'complete', reorgs: 1 });
-  const ledger = await ledgerOf(database.pool, 'in_front', 'scripted');
-  expect(ledger.reduce((next, { start, end }) => (start === next ? end + 1 : Number.NaN), 0)).toBe(31);
-  for (const { end, hash } of ledger) expect([null, hashOf(end, fork(end))]).toContain(hash);
+  Object.assign(chain, { head: 30, forked: true });
+  expect(await load({ ...request, settings: NEAR_HEAD, from: 0 })).toMatchObject({
+    end: 'complete',
+    reorgs: 1,
+  });
+  await expectOneFork('in_front');
+});
+
+test('a fork within the buffer, while a run begins inside it, leaves nothing that the blocks before it do not join', async () => {
+  const { url, chain, expectOneFork } = await serveForks();
+  const request = { pool: database.pool, url, stream: 'began_inside', settings: NEAR_HEAD };
+  chain.forksAtAnswer = true;
+  await load({ ...request, from: 20 });
+  expect(chain.forked).toBe(true);
+  chain.head = 30;
+  expect(await load({ ...request, from: 0 })).toMatchObject({ end: 'complete' });
+  await expectOneFork('began_inside');
 });
