@@ -115,7 +115,7 @@ test.each([true, false])(
 
 /** Blocks of two forks: `b` leaves `a` behind block 9. */
 const serveForks = async () => {
-  const chain = { head: 29, forked: false, forksAtAnswer: false };
+  const chain = { head: 29, forked: false, fails: false, forksAt: null as RegExp | null };
   const fork = (block: number): string => (chain.forked && block >= 10 ? 'b' : 'a');
   const blocks = (start: number, sql: string, isAnswer = false): Step[] => {
     const [lower = 0, upper = 1000] = [...sql.matchAll(/_block_num (?:>=|<) (\d+)/g)].map(([, block]) =>
@@ -124,10 +124,13 @@ const serveForks = async () => {
     const end = Math.min(chain.head, upper - 1);
     const first = Math.max(start, lower > end ? 0 : lower);
     const numbers = Array.from({ length: end - first + 1 }, (_unused, index) => first + index);
-    const rows = numbers.filter((block) => block >= lower).map((block) => ({ block }));
-    // What has an end says exactly what it covers, so that what does not join is refused; else an answer is of all blocks.
+    const rows = numbers
+      .filter((block) => block >= lower)
+      .map((block) => ({ block, to: fork(block) === 'a' ? 2 : 3 }));
+    // An answer that has an end says exactly what it covers, so that what does not join is refused; a stream ends at the head.
     const said = isAnswer && upper === 1000 ? 0 : first;
-    return microbatch([rangeOf(said, end, fork(end), fork(said - 1))], transfersBatch(rows));
+    const last = isAnswer ? end : chain.head;
+    return microbatch([rangeOf(said, last, fork(last), fork(said - 1))], transfersBatch(rows));
   };
   const server = await serveScript(
     [],
@@ -141,7 +144,8 @@ const serveForks = async () => {
     },
     {
       answer: ({ sql }) => {
-        chain.forked ||= chain.forksAtAnswer && sql.includes('>= 20');
+        if (chain.forksAt?.test(sql)) chain.forked = true;
+        if (chain.fails && sql.includes('<')) return [{ fail: 'UNAVAILABLE' }];
         return blocks(0, sql, true);
       },
     },
@@ -160,14 +164,14 @@ const serveForks = async () => {
   return { url: server.url, chain, expectOneFork };
 };
 
-/** A buffer that reaches back to block 5. */
+/** A buffer that reaches back to block 5, or 36. */
 const NEAR_HEAD = { ...SCRIPTED_TRANSFERS, parallel: { workers: 2, partition_blocks: 5, reorg_buffer: 25 } };
 
 test('a fork of all that was loaded behind a hole is taken back before the hole is filled', async () => {
   const { url, chain, expectOneFork } = await serveForks();
   const request = { pool: database.pool, url, stream: 'in_front' };
   await load({ ...request, settings: SCRIPTED_TRANSFERS, from: 20 });
-  Object.assign(chain, { head: 30, forked: true });
+  Object.assign(chain, { head: 60, forked: true });
   expect(await load({ ...request, settings: NEAR_HEAD, from: 0 })).toMatchObject({
     end: 'complete',
     reorgs: 1,
@@ -178,10 +182,28 @@ test('a fork of all that was loaded behind a hole is taken back before the hole 
 test('a fork within the buffer, while a run begins inside it, leaves nothing that the blocks before it do not join', async () => {
   const { url, chain, expectOneFork } = await serveForks();
   const request = { pool: database.pool, url, stream: 'began_inside', settings: NEAR_HEAD };
-  chain.forksAtAnswer = true;
+  chain.forksAt = />= 20/;
   await load({ ...request, from: 20 });
   expect(chain.forked).toBe(true);
   chain.head = 30;
   expect(await load({ ...request, from: 0 })).toMatchObject({ end: 'complete' });
   await expectOneFork('began_inside');
+});
+
+test('what took the place of a fork is taken back in its turn, although the run that loaded it was broken off', async () => {
+  const { url, chain, expectOneFork } = await serveForks();
+  const request = { pool: database.pool, url, stream: 'in_its_turn' };
+  await load({ ...request, settings: SCRIPTED_TRANSFERS, from: 20 });
+  Object.assign(chain, { head: 32, forked: true, fails: true });
+  await failureOf(load({ ...request, settings: NEAR_HEAD, from: 0 }));
+  // Back on the first fork, and so far ahead that nobody would look for forks there.
+  Object.assign(chain, { head: 100, forked: false, fails: false });
+  expect(await load({ ...request, settings: NEAR_HEAD, from: 0 })).toMatchObject({
+    end: 'complete',
+    reorgs: 1,
+  });
+  await expectOneFork('in_its_turn');
+  const changes = await storedChanges(database.pool, 'in_its_turn');
+  expect(changes.filter((line) => line.startsWith(`${'aa'.repeat(19)}03`))).toEqual([]);
+  expect(changes).toHaveLength(202);
 });
