@@ -20,6 +20,7 @@ const BENCHES: Readonly<
   labels: async () => (await import('./bench/labels.ts')).labelsBench,
   ingest: async () => (await import('./bench/ingest.ts')).ingestBench,
   ensure: async () => (await import('./bench/ensure.ts')).ensureBench,
+  scale: async () => (await import('./bench/scale.ts')).scaleBench,
   streams: async () => (await import('./bench/streams.ts')).streamsBench,
   page: async () => (await import('./bench/page.ts')).pageBench,
   citus: async () => (await import('./bench/scale-citus.ts')).citusBench,

@@ -86,6 +86,7 @@ describe('reference', () => {
       target_rows: true,
       reorg_buffer: true,
       stop_on_error: true,
+      bulk: true,
     });
     const labels = allOf<NonNullable<RowsConfig['labels']>[number]>({
       name: true,

@@ -28,6 +28,18 @@ export const randomRuns = (defaultCount: number): number => {
 };
 
 /**
+ * The time limit of a test with so many cases, in milliseconds. None for counts of one's own: how long a soak takes on a
+ * machine that does other things too is not what is tested.
+ */
+export const limitFor = (cases: number, each_ms: number): number =>
+  (process.env['PGSTRATA_RANDOM_RUNS'] ?? '') === '' ? 60_000 + cases * each_ms : 0;
+
+/** Says how far a soak is, each five hundred cases, so that one which is stopped has still shown something. */
+export const tellPlayed = (what: string, played: number): void => {
+  if (played > 0 && played % 500 === 0) console.info(`${what}: ${played} played, PGSTRATA_SEED=${seed()}`);
+};
+
+/**
  * The parameters for `fc.assert`.
  *
  * @example fc.assert(fc.property(fc.bigInt(), holds), propertyOptions(200))

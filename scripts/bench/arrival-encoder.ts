@@ -79,6 +79,7 @@ export const createArrivalEncoder = (): ArrivalEncoder => {
     deltas: function* deltas() {
       yield* [];
     },
+    parts: () => ({ apart: new Map(), others: new Uint32Array() }),
     sort: () => undefined,
     clear: () => undefined,
     finish: () => {

@@ -11,6 +11,8 @@ export interface ClientTask {
   readonly stream: string;
   /** The policy file. */
   readonly policy: string;
+  /** Load blocks up to here, exclusive; all of them. */
+  readonly to?: number;
 }
 
 /** What it answers. */
@@ -41,7 +43,7 @@ if (import.meta.main) {
     stream: task.stream,
     config: settings,
     serverKind: 'amp',
-    window: { from: null, to: null },
+    window: { from: null, to: task.to ?? null },
     follow: false,
     signal: new AbortController().signal,
     now: new Date(),

@@ -31,7 +31,8 @@ begin
          from strata.set_partitions(s.set_name) p
         where p.lower_bound < g.week + interval '168 hours' and p.upper_bound > g.week
      ) c
-     where g.week < last and coalesce(c.covered, interval '0') < interval '168 hours'
+     where not exists (select from strata.backfill_weeks b where s.set_name = 'balance_changes' and b.week_start = g.week and b.state <> 'attached')
+       and g.week < last and coalesce(c.covered, interval '0') < interval '168 hours'
      order by g.week;
 end
 $$;

@@ -59,6 +59,8 @@ begin
     strata.fold_progress, strata.balance_status, strata.account_balances_opening, strata.held_openings, strata.held_deltas,
     strata.prices, strata.burn_accounts
     to strata_loader;
+  -- To lock the row of a week, which takes the right to update it.
+  grant update on strata.backfill_weeks to strata_loader;
   grant usage on all sequences in schema strata to strata_loader, strata_maintainer;
   grant usage, create on schema strata, strata_held to strata_maintainer;
   grant insert, update, delete on strata.partition_sets, strata.account_balances_opening, strata.maintenance_runs,

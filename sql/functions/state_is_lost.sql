@@ -15,8 +15,11 @@ begin
       select i.inhrelid from pg_inherits i where i.inhparent = 'strata.account_balances'::regclass
       union all
       select i.inhrelid from pg_inherits i join part on part.inhrelid = i.inhparent
+    ), leaves as materialized (
+      -- Apart from the question: asked of each table there is, it would lock them all for a moment.
+      select c.oid from part join pg_class c on c.oid = part.inhrelid and c.relkind = 'r'
     )
-    select from part join pg_class c on c.oid = part.inhrelid and c.relkind = 'r' where pg_relation_size(c.oid) > 0
+    select from leaves where pg_relation_size(leaves.oid) > 0
   ) then
     return false;
   end if;

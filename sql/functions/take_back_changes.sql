@@ -7,8 +7,10 @@ set datestyle = 'ISO'
 set work_mem = '64MB'
 as $$
 declare
-  taken bigint;
-  grain text;
+  taken  bigint;
+  apart  record;
+  beside bigint;
+  grain  text;
 begin
   if min_time < (select s.retained_from from strata.partition_sets s where s.set_name = 'balance_changes') then
     raise exception 'a reorg reaches back to balance changes of %, which are no longer retained', min_time
@@ -37,6 +39,16 @@ begin
     )
     select count(*) from gone
   $take$, source_id, from_block, to_block, coalesce(min_time, '-infinity'), grain) into taken;
+  -- Of a week beside the set nothing is folded yet.
+  for apart in
+    select w.changes from strata.backfill_weeks w
+     where w.state <> 'attached' and w.week_start + interval '168 hours' > coalesce(min_time, '-infinity') order by w.week_start for share
+  loop
+    execute format('delete from %s c where c.source_id = %s and c.block_num >= %s and (%4$L is null or c.block_num <= %4$L)',
+      apart.changes, source_id, from_block, to_block);
+    get diagnostics beside = row_count;
+    taken := taken + beside;
+  end loop;
   insert into pg_temp.taken_blocks values (take_back_changes.source_id, take_back_changes.from_block, take_back_changes.to_block);
   return taken;
 end

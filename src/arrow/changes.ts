@@ -1,7 +1,9 @@
 /** The balance-change buffer: signed amounts gathered in columns, sorted into leaf and key order, framed for COPY. */
 import { WarehouseError } from '../runtime/errors.ts';
+import { weekOf } from '../runtime/instant.ts';
 import type { ChangeColumns } from './changes-order.ts';
 import { sortedOrder } from './changes-order.ts';
+import { partsOf, type ChangeParts } from './changes-parts.ts';
 import { deltaFrames } from './deltas.ts';
 import type { OpenFrame } from './frame.ts';
 import {
@@ -61,15 +63,19 @@ export interface ChangeBuffer {
    * keys are left for PostgreSQL to refuse.
    *
    * @param sourceId a smallint
+   * @param part the changes to send, in this order; all of them, sorted
    */
-  frames(sourceId: number): Generator<Buffer, void>;
+  frames(sourceId: number, part?: Uint32Array): Generator<Buffer, void>;
   /**
    * The sums of the changes by account, asset and period, sorted alike, as the CopyData frames of one whole COPY of
    * DELTA_COLUMNS.
    *
    * @param periodMicros length of a period; periods begin at multiples of it since 2000-01-01 UTC
+   * @param part the changes to sum, sorted; all of them
    */
-  deltas(periodMicros: number): Generator<Buffer, void>;
+  deltas(periodMicros: number, part?: Uint32Array): Generator<Buffer, void>;
+  /** The changes of these weeks (numbers of `weekOf`) apart from all others, see {@link ChangeParts}. */
+  parts(weeks: ReadonlySet<number>): ChangeParts;
   /** Sorts now what `frames` would sort later: worth it while a connection is still busy with other rows. */
   sort(): void;
   /** Forgets the changes and keeps the memory for the next ones. */
@@ -260,13 +266,19 @@ export const createChangeBuffer = ({ leafOf = noLeaf }: { readonly leafOf?: Leaf
       count++;
       order = null;
     },
-    deltas: (periodMicros) =>
-      deltaFrames(columns, arena, (order ??= sortedOrder(columns, arena, count)), periodMicros),
+    deltas: (periodMicros, part) =>
+      deltaFrames(columns, arena, part ?? (order ??= sortedOrder(columns, arena, count)), periodMicros),
+    parts: (weeks) => {
+      const { apart, others } = partsOf(columns, count, weeks);
+      if (others.length === 0) return { apart, others };
+      order ??= sortedOrder(columns, arena, count);
+      return { apart, others: order.filter((change) => !weeks.has(weekOf(columns.times[change]!))) };
+    },
     sort() {
       order ??= sortedOrder(columns, arena, count);
     },
-    frames: (sourceId) =>
-      changeFrames(columns, arena, (order ??= sortedOrder(columns, arena, count)), sourceId),
+    frames: (sourceId, part) =>
+      changeFrames(columns, arena, part ?? (order ??= sortedOrder(columns, arena, count)), sourceId),
     clear() {
       count = 0;
       order = null;

@@ -74,6 +74,25 @@ export interface Assets {
   zero_sum: Generated<boolean>;
 }
 
+export interface BackfillWeeks {
+  week_start: Column<Date, Date | string>;
+  /** building: takes rows, has no keys; keyed: has keys and waits for the weeks before it; attached: part of the set, with its balances */
+  state: Generated<string>;
+  /** The week's table, until it is attached */
+  changes: string | null;
+  /** When it got its keys: the first block of each source in it, by source_id. A fold that follows the load stops before it */
+  first_blocks: Generated<Column<unknown, string>>;
+  row_count: number | null;
+  balance_rows: number | null;
+  /** How its balances came to be: whole, by the bulk fold; late, with what was folded before it; no, they wait for pgstrata fold */
+  folded: string | null;
+  /** Why the last try to key or attach it failed; null when the next one went well */
+  error: string | null;
+  opened_at: Generated<Column<Date, Date | string>>;
+  keyed_at: Nullable<Column<Date, Date | string>>;
+  attached_at: Nullable<Column<Date, Date | string>>;
+}
+
 export interface BalanceChanges {
   account_address: Buffer;
   asset_id: Column<string, bigint | string>;
@@ -470,6 +489,10 @@ export interface Streams {
   updated_at: Generated<Column<Date, Date | string>>;
 }
 
+export interface WeekGate {
+  only_row: Generated<boolean>;
+}
+
 /** Every table and view of the warehouse. */
 export interface DB {
   account_balances: AccountBalances;
@@ -477,6 +500,7 @@ export interface DB {
   account_balances_opening: AccountBalancesOpening;
   adoptions: Adoptions;
   assets: Assets;
+  backfill_weeks: BackfillWeeks;
   balance_changes: BalanceChanges;
   balance_history: BalanceHistory;
   balance_status: BalanceStatus;
@@ -502,4 +526,5 @@ export interface DB {
   stream_positions: StreamPositions;
   stream_status: StreamStatus;
   streams: Streams;
+  week_gate: WeekGate;
 }

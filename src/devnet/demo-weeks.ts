@@ -17,7 +17,7 @@ export interface DemoWeeks {
 const SETS = ['account_balances', 'balance_changes'];
 
 /** Weeks of each set: what one run of the scheduler takes. */
-const WEEKS = 5;
+export const FIRST_WEEKS = 5;
 
 /**
  * Consolidates the first weeks of changes and balances, as `pgstrata maintain consolidate` would.
@@ -31,7 +31,7 @@ export const consolidateFirstWeeks = async (pool: Pool, signal: AbortSignal): Pr
     verb: 'consolidate',
     sets: SETS,
     now: new Date(),
-    batch: WEEKS,
+    batch: FIRST_WEEKS,
     signal,
   });
   const failed = runs.find((run) => run.error !== null);

@@ -9,7 +9,7 @@ import { verifyBalances } from '../warehouse/verify.ts';
 import { busiestBalances, readSummary, type BalanceLine, type Summary } from '../warehouse/summary.ts';
 import { spawnDevnet } from './child.ts';
 import { DEMO_STREAM, LIVE_BLOCKS, runDemoStream } from './demo-stream.ts';
-import { consolidateFirstWeeks, type DemoWeeks } from './demo-weeks.ts';
+import { consolidateFirstWeeks, FIRST_WEEKS, type DemoWeeks } from './demo-weeks.ts';
 
 /** Its chain: a block every ten minutes for a hundred days, so that it spans more than three months. The last ones come live. */
 const DEMO_CHAIN = {
@@ -77,10 +77,12 @@ export const runDemo = async (
   const devnet = await spawnDevnet({ chain: DEMO_CHAIN });
   try {
     let weeks: Promise<DemoWeeks> | null = null;
+    let attached = 0;
     const onEvent = (event: IngestEvent): void => {
       options.onEvent(event);
-      const block = event.kind === 'committed' ? (event.result.ranges.at(-1)?.range.end ?? 0) : 0;
-      if (weeks !== null || block < blocks / 2) return;
+      // History is loaded beside the sets: a week can be consolidated once it is whole, and a part of them.
+      if (event.kind === 'week') attached++;
+      if (weeks !== null || attached < FIRST_WEEKS) return;
       say('consolidating the first weeks, while later ones are being loaded');
       weeks = consolidateFirstWeeks(pool, signal);
       weeks.catch(() => undefined); // told below, behind what the load has to say

@@ -8,6 +8,7 @@ import type { Dataset } from '../warehouse/datasets.ts';
 import { ledgerEnds } from '../warehouse/ledger-edges.ts';
 import { postgresStore } from '../warehouse/state/postgres.ts';
 import type { StreamClaim } from '../warehouse/stream-state.ts';
+import { attachedEvent, buildBehind, finishWeeks, type BuildBehind } from './backfill/behind.ts';
 import { runCrew, type FailedPartition, type PartitionOutcome } from './catch-up-crew.ts';
 import { createLoader, createTurns, type CatchUpPools } from './catch-up-loader.ts';
 import { workersAsked } from './connections.ts';
@@ -107,11 +108,13 @@ export const fillHoles = async (
   const plan = planPartitions(holes, ruleOf(parallel));
   const begins = ends === null || ends.first > span.from;
   const isFolded = config.load === 'transfers' && config.fold === 'live';
-  const fold = foldBehind(pools.folding, stream, options.signal);
+  const bulk = parallel.bulk && config.load === 'transfers';
+  const builder = bulk ? buildOf(run, isFolded) : null;
+  const fold = builder ?? foldBehind(pools.folding, stream, options.signal);
   const signal = AbortSignal.any([options.signal, fold.failed]);
   const committed = (result: Committed): void => {
     run.tools.committed(result);
-    if (isFolded) fold.note(result.rows);
+    if (isFolded || bulk) fold.note(result.rows);
   };
   const workers = Math.min(workersAsked(parallel.workers), run.workersMax);
   const { total } = plan;
@@ -125,14 +128,16 @@ export const fillHoles = async (
       stopOnError: parallel.stop_on_error,
       signal,
       load: partitionLoader(
-        { ...run, options: { ...options, signal }, tools: { ...run.tools, committed } },
+        { ...run, options: { ...options, signal, bulk }, tools: { ...run.tools, committed } },
         workers,
         async (to) => ({ end: to === span.to ? await edge : null }),
+        builder === null ? undefined : () => builder.room(),
       ),
       onEvent: crewReporter(options, network),
       now: () => performance.now(),
     });
     if (fatal !== null) throw located(fatal, run);
+    if (bulk && !signal.aborted) await fold.finish().then(() => finishBehind(run, isFolded));
     return failed;
   } finally {
     await fold.finish();
@@ -145,11 +150,20 @@ export const askParent = ({ options, network }: Pick<CatchUp, 'options' | 'netwo
 
 const retryOf = ({ retry }: IngestOptions): PartitionRetry => retry ?? ((work) => work());
 
+/** Builds whole weeks behind the workers. */
+const buildOf = ({ options, pools }: CatchUp, fold: boolean): BuildBehind =>
+  buildBehind({ ...pools, ...options, fold, onAttached: attachedEvent(options) });
+
+/** What stands beside the set when nothing is left to be loaded becomes a part of it. */
+const finishBehind = ({ options, pools }: CatchUp, fold: boolean): Promise<void> =>
+  finishWeeks({ ...options, pool: pools.loading, fold, onAttached: attachedEvent(options) });
+
 /** Loads one partition after the other for a worker, with what it has kept from the one before. */
 const partitionLoader = (
   run: CatchUp,
   workers: number,
   knownOf: (to: number) => NonNullable<PartitionLoad['known']>,
+  room: (() => Promise<void>) | undefined,
 ): ((span: BlockSpan, worker: number, splitAt: number | null) => Promise<PartitionOutcome>) => {
   const { options, network, only } = run;
   const inTurn = createTurns();
@@ -157,6 +171,7 @@ const partitionLoader = (
   const retry = retryOf(options);
   return (span, worker, splitAt) =>
     retry(async () => {
+      await room?.();
       const openPipeline = loaders.get(worker) ?? openLoader(run, workers, inTurn);
       // Taken out while it is in use: one that has failed may have lost what it knew, and is not used again.
       loaders.delete(worker);

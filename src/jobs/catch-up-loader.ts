@@ -17,20 +17,24 @@ export interface CatchUpPools {
   /** For all that is done beside them, one at a time. */
   readonly beside: Pool;
   readonly folding: Pool;
+  readonly keying: Pool;
   forget(): void;
 }
 
 /** Views of `pool` for this share. */
-export const openPools = (pool: Pool, { foldApart }: ConnectionShare): CatchUpPools => {
+export const openPools = (pool: Pool, { foldApart, keysApart }: ConnectionShare): CatchUpPools => {
   const beside = boundedPool(pool, 1);
   const folding = foldApart ? boundedPool(pool, 1) : beside;
+  const keying = keysApart ? boundedPool(pool, 1) : folding;
   return {
     loading: pool,
     beside: beside.pool,
     folding: folding.pool,
+    keying: keying.pool,
     forget: () => {
       beside.forget();
       folding.forget();
+      keying.forget();
     },
   };
 };

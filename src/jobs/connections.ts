@@ -12,9 +12,11 @@ const AUTO_WORKERS_MAX = 8;
 export const workersAsked = (workers: number | 'auto'): number =>
   workers === 'auto' ? AUTO_WORKERS_MAX : workers;
 
-/** Connections of a stream: with workers, one more for each of them and one for the fold behind them. */
-export const connectionsFor = ({ parallel }: StreamConfig): number =>
-  LIVE_CONNECTIONS + (parallel === undefined ? 0 : workersAsked(parallel.workers) + 1);
+/** Connections of a stream: with workers, one more for each of them, one for the fold behind them and one for the keys of whole weeks. */
+export const connectionsFor = ({ parallel, load }: StreamConfig): number => {
+  if (parallel === undefined) return LIVE_CONNECTIONS;
+  return LIVE_CONNECTIONS + workersAsked(parallel.workers) + (load === 'transfers' && parallel.bulk ? 2 : 1);
+};
 
 /** How the connections of a run are shared out. */
 export interface ConnectionShare {
@@ -22,14 +24,17 @@ export interface ConnectionShare {
   readonly workers: number;
   /** Whether the fold has one of its own; if not, it takes turns with what workers do beside their transactions. */
   readonly foldApart: boolean;
+  /** Whether keys of whole weeks have one of their own; if not, they take turns with the fold. */
+  readonly keysApart: boolean;
 }
 
 /**
  * Shares out `connections`: one holds the stream's lock, one is for what workers do beside their transactions, such as new weeks,
- * and one for the fold where there are enough. With those it can neither run dry nor wait for itself.
+ * and one for the fold, and one for keys, where there are enough. With those it can neither run dry nor wait for itself.
  */
 export const shareConnections = (connections: number): ConnectionShare => {
   const foldApart = connections >= 5;
-  const workers = connections - 2 - (foldApart ? 1 : 0);
-  return { workers: Math.max(1, Math.min(WORKERS_MAX, workers)), foldApart };
+  const keysApart = connections >= 7;
+  const workers = connections - 2 - (foldApart ? 1 : 0) - (keysApart ? 1 : 0);
+  return { workers: Math.max(1, Math.min(WORKERS_MAX, workers)), foldApart, keysApart };
 };

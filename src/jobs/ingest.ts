@@ -10,6 +10,7 @@ import { createRows } from '../warehouse/rows.ts';
 import { createSnapshots } from '../warehouse/snapshots.ts';
 import { claimStream } from '../warehouse/stream-state.ts';
 import { createTransfers } from '../warehouse/transfers.ts';
+import { attachedEvent, finishWeeks } from './backfill/behind.ts';
 import { catchUp } from './catch-up.ts';
 import { failureOf } from './catch-up-holes.ts';
 import { foldStream } from './fold.ts';
@@ -87,7 +88,10 @@ const run = async (options: IngestOptions): Promise<IngestResult> => {
             failed: [],
             backfill: null,
           }));
-    if (options.config.load === 'transfers' && options.config.fold === 'live') {
+    const fold = options.config.load === 'transfers' && options.config.fold === 'live';
+    if (options.config.load === 'transfers')
+      await finishWeeks({ ...options, fold, onAttached: attachedEvent(options) });
+    if (fold) {
       // What an earlier run left to be folded later must be folded before anything behind it is.
       await foldStream({ pool, stream, signal: options.signal, acrossGaps: true });
     }
@@ -130,9 +134,9 @@ const againWhereWeeksMoved = async (load: () => Promise<Rest>, committed: () => 
 };
 
 const createDataset = (options: IngestOptions): Dataset => {
-  const { pool, stream, config, serverKind, now } = options;
+  const { pool, stream, config, serverKind, now, bulk = false } = options;
   const hasBlocks = serverKind === 'amp';
-  if (config.load === 'transfers') return createTransfers(pool, stream, config, now);
+  if (config.load === 'transfers') return createTransfers(pool, stream, config, now, bulk);
   if (config.load === 'snapshots') return createSnapshots(pool, stream, config, hasBlocks, now);
   return createRows(pool, stream, config, hasBlocks, now, options.labelMemory_bytes);
 };

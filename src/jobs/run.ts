@@ -7,6 +7,7 @@ import type { FlightClient } from '../flight/client.ts';
 import type { ServerConfig, StreamConfig } from '../runtime/config.ts';
 import type { WarehouseError } from '../runtime/errors.ts';
 import type { BreakerState } from '../runtime/resilience.ts';
+import type { AttachedWeek } from '../warehouse/backfill/weeks.ts';
 import type { Committed } from '../warehouse/batches.ts';
 import type { WorkerTally } from '../warehouse/stream-health.ts';
 
@@ -48,6 +49,8 @@ export type IngestEvent =
       readonly rows: number;
       readonly workers: number;
     }
+  /** A week of history that was loaded beside the set is a part of it now, with its balances. */
+  | { readonly kind: 'week'; readonly stream: string; readonly attached: AttachedWeek }
   /** A try failed; the next one comes after `delay_ms`. */
   | {
       readonly kind: 'retry';
@@ -87,6 +90,8 @@ export interface IngestOptions {
   readonly connections?: number;
   /** Runs the load of one partition, and may run it again after a failure; each time it begins anew. */
   readonly retry?: PartitionRetry;
+  /** Load weeks of the past that have no data yet beside the set: for the workers of a catch-up. */
+  readonly bulk?: boolean;
   /** Bytes up to which a label table that a `rows` stream joins is kept in memory, 32 MiB; larger ones are joined in SQL. */
   readonly labelMemory_bytes?: number;
 }

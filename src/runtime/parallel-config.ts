@@ -16,6 +16,10 @@ export const parallelSchema = z
     target_rows: z.int().min(1).max(100_000_000).optional(),
     reorg_buffer: z.int().min(0).max(1_000_000).default(200).describe('newest blocks, loaded last'),
     stop_on_error: z.boolean().default(true),
+    bulk: z
+      .boolean()
+      .default(true)
+      .describe('weeks without data are loaded beside the set, and attached whole'),
   })
   .refine(
     ({ partitions, partition_blocks: blocks, target_rows: rows }) =>

@@ -68,8 +68,9 @@ export const foldDeferred = async (client: Client, entries: readonly SettledEntr
   // Before it is asked how far is folded: a fork sets that back.
   await sql`select strata.stage_taken_back()`.execute(on(client));
   for (const { sourceId, range } of entries) {
-    await sql`select strata.stage_changes(${sourceId}::smallint, ${range.start}, ${range.end}, p.hash_partition)
-      from strata.fold_progress p where p.source_id = ${sourceId} and p.folded_block >= ${range.end}`.execute(
+    // The fold of a whole week may have come to the middle of it.
+    await sql`select strata.stage_changes(${sourceId}::smallint, ${range.start}, least(${range.end}::bigint, p.folded_block), p.hash_partition)
+      from strata.fold_progress p where p.source_id = ${sourceId} and p.folded_block >= ${range.start}`.execute(
       on(client),
     );
   }
@@ -79,11 +80,11 @@ export const foldDeferred = async (client: Client, entries: readonly SettledEntr
 /** Whether ranges lie ahead of what is folded and nothing was taken back, so that there is nothing to fold with their commit. */
 const isAhead = async (client: Client, entries: readonly SettledEntry[]): Promise<boolean> => {
   const sources = entries.map((entry) => entry.sourceId);
-  const ends = entries.map(({ range }) => range.end);
+  const starts = entries.map(({ range }) => range.start);
   const { rows } = await sql<{ ahead: boolean; opened: boolean }>`
     select to_regclass('pg_temp.taken_blocks') is not null as opened,
-           not exists (select from unnest(${sources}::smallint[], ${ends}::bigint[]) e (source_id, end_block)
-                         join strata.fold_progress p on p.source_id = e.source_id and p.folded_block >= e.end_block) as ahead`.execute(
+           not exists (select from unnest(${sources}::smallint[], ${starts}::bigint[]) e (source_id, start_block)
+                         join strata.fold_progress p on p.source_id = e.source_id and p.folded_block >= e.start_block) as ahead`.execute(
     on(client),
   );
   const [row] = rows;

@@ -124,7 +124,7 @@ const judge = (facts: Facts): Finding[] => [
     'max_wal_size',
     facts.max_wal_bytes >= WAL_MIN_BYTES ? 'ok' : 'warning',
     `${Math.round(facts.max_wal_bytes / 1e6)} MB`,
-    'Set it to 8GB or so: while rows are loaded, checkpoints should be rare.',
+    'Set it to 8GB or so and reload: while history is loaded, checkpoints should be rare, and no session may choose it. maintenance_work_mem, work_mem and synchronous_commit are chosen by the sessions that build weeks.',
   ),
   finding(
     'connections',

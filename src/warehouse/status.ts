@@ -1,6 +1,7 @@
 /** What the database says of itself: streams, partitions, quarantine, what is amiss. */
 import { sql } from 'kysely';
 import { on, type Client, type Pool } from '../db/query.ts';
+import { readHistory, type HistoryStatus } from './backfill/status.ts';
 import type { Alert } from './partitions/alerts.ts';
 import { watchSets } from './partitions/watch.ts';
 import { clusterOf, type Cluster } from './topology.ts';
@@ -74,6 +75,8 @@ export interface WarehouseStatus {
   readonly cluster: Cluster | null;
   readonly streams: readonly StreamStatus[];
   readonly sets: readonly SetStatus[];
+  /** Weeks of history that are loaded beside the set. */
+  readonly history: HistoryStatus;
   /** What the watch of the sets has found. */
   readonly alerts: readonly Alert[];
 }
@@ -146,5 +149,11 @@ export const readStatus = async (pool: Pool): Promise<WarehouseStatus> => {
       left join lateral strata.set_partitions(s.set_name) p on true
       left join strata.table_bytes() stored on stored.relation = p.partition
      group by s.set_name order by s.set_name`.execute(on(pool));
-  return { cluster: await clusterOf(pool), streams, sets: sets.rows, alerts: await watchSets(pool) };
+  return {
+    cluster: await clusterOf(pool),
+    streams,
+    sets: sets.rows,
+    history: await readHistory(pool),
+    alerts: await watchSets(pool),
+  };
 };

@@ -9,6 +9,7 @@ import type { TransfersConfig } from '../runtime/config.ts';
 import { WarehouseError } from '../runtime/errors.ts';
 import { foldDeferred, foldLive, PERIOD_US, stageDeltas, takeBackChanges } from './balances.ts';
 import { createAssetBook, writeAssets } from './assets.ts';
+import { copyApart, createWeekOpener, weeksApart, type WeekOpener } from './backfill/router.ts';
 import { addCounts, NOTHING, type Dataset, type LoadBuffer } from './datasets.ts';
 import { openWeeks, refuseDropped, type WeekKeeper } from './partitions/ensure.ts';
 import { quarantine, type Refused } from './quarantine.ts';
@@ -45,8 +46,18 @@ const PART_ROWS = 200_000;
  * The dataset of one configured stream.
  *
  * @param now the present instant: rows later than now + the set's `window_ahead` are quarantined
+ * @param bulk load weeks of the past that have no data yet beside the set; only with `fold: deferred`
  */
-export const createTransfers = (pool: Pool, stream: string, config: TransfersConfig, now: Date): Dataset => {
+export const createTransfers = (
+  pool: Pool,
+  stream: string,
+  config: TransfersConfig,
+  now: Date,
+  bulk = false,
+): Dataset => {
+  const opener: WeekOpener | null = bulk ? createWeekOpener(pool, now) : null;
+  /** Whether the transaction has changed anything but weeks that stand beside the set. */
+  let inSet = false;
   let opened: Opened | null = null;
   const get = (): Opened => {
     if (opened === null) throw new WarehouseError('internal', 'a dataset was used before it was prepared');
@@ -77,20 +88,29 @@ export const createTransfers = (pool: Pool, stream: string, config: TransfersCon
       const balanceWeeks = await openWeeks(pool, 'account_balances', now);
       opened = { weeks, balanceWeeks, reading, leafOf: createLeafOf(weeks.modulus) };
     },
-    createBuffer: () => createTransferBuffer(get()),
+    createBuffer: () => createTransferBuffer(get(), bulk),
     reserve: async (buffer, open) => {
       const { weeks } = buffer as TransferBuffer;
-      await get().weeks.ensure(weeks, open);
-      await get().balanceWeeks.ensure(weeks, open);
+      const others = opener === null ? weeks : weeks.difference(await opener.open(weeks));
+      await get().weeks.ensure(others, open);
+      await get().balanceWeeks.ensure(others, open);
     },
-    write: (client, buffer) => writeTransfers(client, buffer as TransferBuffer, config),
+    write: async (client, buffer) => {
+      inSet = (await writeTransfers(client, buffer as TransferBuffer, config, bulk)) || inSet;
+    },
     settle: async (client, entries) => {
       // All at once and last: two loaders that met the same new assets part by part would deadlock.
       await writeAssets(client, get().reading.assets.takeNew(), { grain: config.grain, observed: false });
+      // Weeks beside the set are kept from retention, and folded whole: nobody need be waited for.
+      if (bulk && !inSet) return;
+      inSet = false;
       await refuseDropped(client, SET, entries);
       await (config.fold === 'live' ? foldLive : foldDeferred)(client, entries);
     },
-    erase: (client, sourceId, span, from, to) => takeBackChanges(client, sourceId, span, from, to),
+    erase: (client, sourceId, span, from, to) => {
+      inSet = true;
+      return takeBackChanges(client, sourceId, span, from, to);
+    },
   };
 };
 
@@ -106,7 +126,7 @@ const requireColumns = (schema: Schema, config: TransfersConfig): void => {
   if (missing.length > 0) throw unknownColumns(missing, schema);
 };
 
-const createTransferBuffer = ({ reading, leafOf }: Opened): TransferBuffer => {
+const createTransferBuffer = ({ reading, leafOf }: Opened, bulk: boolean): TransferBuffer => {
   const changes = new Map<number, ChangeBuffer>();
   const weeks = new Set<number>();
   const refused: Refused[] = [];
@@ -135,6 +155,8 @@ const createTransferBuffer = ({ reading, leafOf }: Opened): TransferBuffer => {
       return counts;
     },
     prepare: () => {
+      // What goes to weeks beside the set need not be sorted at all.
+      if (bulk) return;
       for (const buffer of changes.values()) buffer.sort();
     },
     clear: () => {
@@ -145,17 +167,39 @@ const createTransferBuffer = ({ reading, leafOf }: Opened): TransferBuffer => {
   };
 };
 
+/** Writes the buffer; says whether any of it went into the set. */
 const writeTransfers = async (
   client: Client,
   buffer: TransferBuffer,
-  { grain, fold }: TransfersConfig,
-): Promise<void> => {
+  config: TransfersConfig,
+  bulk: boolean,
+): Promise<boolean> => {
+  const tables = await weeksApart(client, buffer.weeks, bulk);
+  let inSet = false;
   for (const [sourceId, changes] of buffer.changes) {
     if (changes.count === 0) continue;
-    await copyIn(client, COPY, changes.frames(sourceId), { onSent: recycleFrame }).catch(explainDuplicate);
-    if (fold === 'live') await stageDeltas(client, changes.deltas(PERIOD_US[grain]));
+    const parts = tables.size === 0 ? null : changes.parts(new Set(tables.keys()));
+    if (parts !== null) await copyApart(client, sourceId, changes, parts.apart, tables);
+    if (parts?.others.length === 0) continue;
+    inSet = true;
+    await writeInSet(client, sourceId, changes, parts?.others, config);
   }
   await quarantine(client, buffer.refused);
+  return inSet;
+};
+
+/** Copies changes (those of `part`, or all) into the set, and stages what the fold needs. Until a week is attached none of its rows is. */
+const writeInSet = async (
+  client: Client,
+  sourceId: number,
+  changes: ChangeBuffer,
+  part: Uint32Array | undefined,
+  { grain, fold }: TransfersConfig,
+): Promise<void> => {
+  await copyIn(client, COPY, changes.frames(sourceId, part), { onSent: recycleFrame }).catch(
+    explainDuplicate,
+  );
+  if (fold === 'live') await stageDeltas(client, changes.deltas(PERIOD_US[grain], part));
 };
 
 /** SQLSTATE unique_violation. */

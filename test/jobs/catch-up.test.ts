@@ -106,13 +106,13 @@ test('balances follow in block order while history is still being loaded', async
     );
     return rows[0]!.block;
   };
-  const settings = { ...TRANSFERS, parallel: { workers: 3, partition_blocks: 30, reorg_buffer: 5 } };
+  const parallel = { workers: 3, partition_blocks: 30, reorg_buffer: 5, bulk: false };
   let behind = -1;
   const result = await load({
     pool: database.pool,
     url,
     stream,
-    settings,
+    settings: { ...TRANSFERS, parallel },
     // The partition in the middle is late: what is behind it is loaded, but not folded before it.
     retry: async (work, { from }) => {
       if (from === 122) await until('the fold up to the hole', async () => (behind = await folded()) === 121);

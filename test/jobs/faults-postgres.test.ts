@@ -15,7 +15,7 @@ import { openDataFolder } from '../postgres.ts';
 import { until } from '../db/until.ts';
 import { failureOf } from '../flight/collect.ts';
 import { startProxy, through } from '../proxy.ts';
-import { randomRuns, seed } from '../seed.ts';
+import { limitFor, randomRuns, seed } from '../seed.ts';
 import { TRANSFERS } from './loading.ts';
 import { expectChain, ledgerOf, openTransactions } from './oracle.ts';
 import { fastClock, supervise } from './supervised.ts';
@@ -23,7 +23,7 @@ import { chainOf, IMPATIENT, play, randomFrom } from './wire-faults.ts';
 
 const database = useDatabase();
 const RUNS = randomRuns(10);
-const LIMIT_MS = 60_000 + RUNS * 6_000;
+const LIMIT_MS = limitFor(RUNS, 6_000);
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {

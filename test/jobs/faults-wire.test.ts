@@ -8,7 +8,7 @@ import { useDatabase } from '../database.ts';
 import { until } from '../db/until.ts';
 import { startProxy, through } from '../proxy.ts';
 import type { Proxy, Spoil } from '../proxy.ts';
-import { randomRuns, seed } from '../seed.ts';
+import { limitFor, randomRuns, seed } from '../seed.ts';
 import { TRANSFERS } from './loading.ts';
 import { expectChain, ledgerOf, openTransactions } from './oracle.ts';
 import { supervise } from './supervised.ts';
@@ -18,7 +18,7 @@ import type { Random } from './wire-faults.ts';
 
 const database = useDatabase();
 const RUNS = randomRuns(10);
-const LIMIT_MS = 60_000 + RUNS * 6_000;
+const LIMIT_MS = limitFor(RUNS, 6_000);
 
 beforeAll(() => {
   console.info(`faults on the wire: ${RUNS} runs each, PGSTRATA_SEED=${seed()}`);

@@ -6,7 +6,7 @@ import { recoverAdoptions } from '../../src/warehouse/partitions/adopt/recover.t
 import { applyUndoAdopt, planUndoAdopt } from '../../src/warehouse/partitions/adopt/undo.ts';
 import { useDatabase } from '../database.ts';
 import { until } from '../db/until.ts';
-import { randomRuns, seed } from '../seed.ts';
+import { limitFor, randomRuns, seed } from '../seed.ts';
 import { BALANCES, expectNoAdoptionLeft, fillBalances } from './adopt.ts';
 import { BALANCES_REQUEST, BALANCES_SET, PRESENT } from './adopt-settings.ts';
 import { contents } from './consolidate.ts';
@@ -20,7 +20,7 @@ const CRASHES = randomRuns(10);
 /** Statements of an adoption or its undoing, about. */
 const STATEMENTS = { p: 60, r: 110 };
 
-it(`survives ${CRASHES} deaths at any statement`, { timeout: 60_000 + CRASHES * 10_000 }, async () => {
+it(`survives ${CRASHES} deaths at any statement`, { timeout: limitFor(CRASHES, 10_000) }, async () => {
   const { pool } = database;
   const dice = diceOf(seed());
   console.info(`crash test: PGSTRATA_SEED=${seed()}`);

@@ -8,7 +8,7 @@ import { applyAdopt, type AdoptEvent } from '../../src/warehouse/partitions/adop
 import { planAdopt } from '../../src/warehouse/partitions/adopt/plan.ts';
 import { applyUndoAdopt, planUndoAdopt } from '../../src/warehouse/partitions/adopt/undo.ts';
 import { useDatabase } from '../database.ts';
-import { randomRuns, seed } from '../seed.ts';
+import { limitFor, randomRuns, seed } from '../seed.ts';
 import { BALANCES, expectNoAdoptionLeft, fillBalances } from './adopt.ts';
 import { BALANCES_REQUEST, BALANCES_SET, PRESENT } from './adopt-settings.ts';
 import { QUICK } from './settings.ts';
@@ -155,7 +155,7 @@ const differences = async (pool: Pool): Promise<number> => {
 
 it(
   `loses and makes up nothing over ${TRANSACTIONS} transactions`,
-  { timeout: 60_000 + TRANSACTIONS * 20 },
+  { timeout: limitFor(TRANSACTIONS, 20) },
   async () => {
     const pool = createPool(database.url, { max: 8, applicationName: 'manager' });
     await pool.query(BALANCES);

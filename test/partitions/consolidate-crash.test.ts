@@ -9,7 +9,7 @@ import {
 } from '../../src/warehouse/partitions/consolidate/undo.ts';
 import { useDatabase } from '../database.ts';
 import { until } from '../db/until.ts';
-import { randomRuns, seed } from '../seed.ts';
+import { limitFor, randomRuns, seed } from '../seed.ts';
 import { contents, expectNothingLeft, fillChanges, kinds } from './consolidate.ts';
 import { dyingPool } from './dying-pool.ts';
 import { NOW, QUICK } from './settings.ts';
@@ -21,7 +21,7 @@ const CRASHES = randomRuns(8);
 /** Statements of a consolidation or an undo, about. */
 const STATEMENTS = { consolidate: 70, undo: 45 };
 
-it(`survives ${CRASHES} deaths at any statement`, { timeout: 60_000 + CRASHES * 10_000 }, async () => {
+it(`survives ${CRASHES} deaths at any statement`, { timeout: limitFor(CRASHES, 10_000) }, async () => {
   const { pool } = database;
   const dice = diceOf(seed());
   console.info(`crash test: PGSTRATA_SEED=${seed()}`);

@@ -14,7 +14,7 @@ import {
   planUndoConsolidation,
 } from '../../src/warehouse/partitions/consolidate/undo.ts';
 import { useDatabase } from '../database.ts';
-import { randomRuns, seed } from '../seed.ts';
+import { limitFor, randomRuns, seed } from '../seed.ts';
 import { expectNothingLeft, fillChanges, kinds } from './consolidate.ts';
 import { NOW, QUICK, WEEK } from './settings.ts';
 import { newTraffic, runReader, runWriter, TRUTH, TRUTH_WEEKS, type Traffic } from './writers.ts';
@@ -33,7 +33,7 @@ const weekNumber = (iso: string): number => Math.round((Date.parse(iso) - WEEK.g
 
 it(
   `loses and makes up nothing over ${TRANSACTIONS} transactions`,
-  { timeout: 60_000 + TRANSACTIONS * 20 },
+  { timeout: limitFor(TRANSACTIONS, 20) },
   async () => {
     const pool = createPool(database.url, { max: 10, applicationName: 'manager' });
     await fillChanges(pool, TRUTH_WEEKS, ROWS_PER_WEEK);

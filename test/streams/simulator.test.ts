@@ -7,7 +7,7 @@ import { expect, test } from 'vitest';
 import { createPool } from '../../src/db/pool.ts';
 import { useDatabase } from '../database.ts';
 import { openTransactions, unbalancedAssets, wrongBalances } from '../jobs/oracle.ts';
-import { randomRuns, seed } from '../seed.ts';
+import { limitFor, randomRuns, seed, tellPlayed } from '../seed.ts';
 import { addTold, NOTHING_TOLD, playHistory, type History, type Told } from './simulator.ts';
 
 const database = useDatabase();
@@ -59,7 +59,7 @@ test('histories that found a fault once', () => playAll(database.url, NOTABLE));
 
 test(
   `${HISTORIES} histories end in the tables of one clean pass`,
-  { timeout: 60_000 + HISTORIES * 1_500 },
+  { timeout: limitFor(HISTORIES, 1_500) },
   async () => {
     console.info(`simulator: ${HISTORIES} histories, PGSTRATA_SEED=${seed()}`);
     const all = Array.from({ length: HISTORIES }, (_unused, index) => ({
@@ -70,6 +70,7 @@ test(
     for (let first = 0; first < all.length; first += IN_ONE_DATABASE) {
       const { url } = first === 0 ? database : await database.createDatabase();
       told = addTold(told, await playAll(url, all.slice(first, first + IN_ONE_DATABASE)));
+      tellPlayed('simulator', first + IN_ONE_DATABASE);
     }
     console.info(`simulator: ${JSON.stringify(told)}`);
     expect(told.reorgs).toBeGreaterThan(HISTORIES / 3);

@@ -29,6 +29,7 @@ interface Options extends GlobalOptions {
   readonly to?: number;
   readonly follow?: boolean;
   readonly workers?: number | 'auto';
+  readonly backfill?: boolean;
 }
 
 /** A block number of the command line. */
@@ -48,13 +49,13 @@ const workerCount = (text: string): number | 'auto' => {
   return value;
 };
 
-/** The configuration with every stream loaded by so many workers; how its history is cut stays as it is. */
-const withWorkers = (config: Config, workers: ParallelConfig['workers']): Config => ({
+/** The configuration with the history of every stream loaded as the command line says; how it is cut stays as it is. */
+const withParallel = (config: Config, asked: Partial<Pick<ParallelConfig, 'workers' | 'bulk'>>): Config => ({
   ...config,
   streams: Object.fromEntries(
     Object.entries(config.streams).map(([name, stream]) => [
       name,
-      { ...stream, parallel: parallelSchema.parse({ ...stream.parallel, workers }) },
+      { ...stream, parallel: parallelSchema.parse({ ...stream.parallel, ...asked }) },
     ]),
   ),
 });
@@ -70,13 +71,16 @@ export const ingestCommand = (): Command =>
     .option('--to <block>', 'block to stop before', blockNumber)
     .option('--follow', 'go on behind the head until stopped')
     .option('--workers <n>', 'load history by so many workers, or auto', workerCount)
+    .option('--backfill', 'load past weeks of transfers that have no data yet whole, by several workers')
     .addHelpText(
       'after',
       '\nCtrl-C finishes the batch in hand; a second one stops at once. Either is safe.\n\nExample:\n  pgstrata ingest erc20_transfers --from 17000000 --follow',
     )
     .action(async (names: string[], options: Options) => {
       const given = await configOf(options);
-      const config = options.workers === undefined ? given : withWorkers(given, options.workers);
+      const { workers, backfill } = options;
+      const asked = { ...(workers !== undefined && { workers }), ...(backfill === true && { bulk: true }) };
+      const config = Object.keys(asked).length === 0 ? given : withParallel(given, asked);
       const streams = chooseStreams(config, names);
       checkWindow(options);
       const progress = createProgress(process.stderr, Date.now);
@@ -224,6 +228,10 @@ export const showProgress = (
       progress.say(
         `${event.stream}: reorg on ${event.range.network} from block ${event.range.start}, ${event.rowsErased} rows taken back`,
       );
+    }
+    if (event.kind === 'week') {
+      const { week, rows: ofWeek, folded } = event.attached;
+      log.info({ stream: event.stream, week: week.toISOString(), rows: ofWeek, folded }, 'week attached');
     }
     if (event.kind === 'partition') sayPartition(event);
     if (event.kind === 'catch-up') {

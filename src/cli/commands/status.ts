@@ -68,7 +68,27 @@ const troubles = (streams: readonly StreamStatus[]): string[] => {
   return [...new Set(lines)];
 };
 
-const describe = ({ cluster, streams, sets, alerts }: WarehouseStatus): string =>
+/** Weeks that are loaded beside the set, and how long they will be. */
+const historyLines = ({
+  weeks,
+  attached,
+  rows_per_second: rate,
+  eta_seconds: eta,
+}: WarehouseStatus['history']): string[] => {
+  if (weeks.length === 0) return [];
+  const pace = rate === null ? '' : `, ${Math.round(rate).toLocaleString('en')} rows/s`;
+  const end = eta === null ? '' : `, these in ${eta} s`;
+  return [
+    '',
+    table(
+      ['week of history', 'state', 'size MB', 'since', 'error'],
+      weeks.map((row) => [row.week, row.state, Math.round(row.bytes / 1e6), row.opened_at, row.error]),
+    ),
+    `${attached} weeks attached${pace}${end}`,
+  ];
+};
+
+const describe = ({ cluster, streams, sets, history, alerts }: WarehouseStatus): string =>
   [
     ...(cluster === null ? [] : [`citus: ${cluster.shards} shards on ${cluster.workers} workers`, '']),
     streams.length === 0
@@ -86,6 +106,7 @@ const describe = ({ cluster, streams, sets, alerts }: WarehouseStatus): string =
         Math.round(row.bytes / 1e6),
       ]),
     ),
+    ...historyLines(history),
     ...alerts.flatMap(({ set, check, state, says, remedy }) => [
       '',
       `${state === 'fault' ? '✗' : '!'} ${set === null ? check : `${set}: ${check}`}: ${says}`,

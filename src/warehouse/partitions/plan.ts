@@ -60,14 +60,21 @@ export interface Plan {
  * Fingerprint of a set's policy and of the identity, bounds and kind of its partitions and leaves. Sizes and row counts
  * are no part of it: rows may come and go between plan and apply.
  *
+ * @param attachedUntil leave out weeks of history that were attached after this instant, the second part of a fingerprint
+ * @returns a hash and, where history was ever attached whole, when the last week of it was
  * @throws WarehouseError `config` when there is no such set
  */
-export const basisOf = async (database: Pool | Client, set: string): Promise<string> => {
-  const { rows } = await sql<{ basis: string }>`
-    select to_jsonb(s) || jsonb_build_object(
+export const basisOf = async (
+  database: Pool | Client,
+  set: string,
+  attachedUntil: string | null = null,
+): Promise<string> => {
+  const { rows } = await sql<{ basis: object; attached: string | null }>`
+    select (select max(b.attached_at)::text from strata.backfill_weeks b) as attached, to_jsonb(s) || jsonb_build_object(
              'weeks', (select jsonb_agg(jsonb_build_array(w.partition::oid, w.lower_bound, w.upper_bound, w.kind, w.detach_pending,
                                  (select jsonb_agg(i.inhrelid order by i.inhrelid) from pg_inherits i where i.inhparent = w.partition)))
-                         from strata.week_info(s.set_name) w),
+                         from strata.week_info(s.set_name) w
+                        where not exists (select from strata.backfill_weeks b where b.week_start = w.lower_bound and b.attached_at > ${attachedUntil})),
              'unfinished', (select jsonb_agg(jsonb_build_array(c.consolidation_id, c.step) order by c.consolidation_id)
                               from strata.consolidations c where c.set_name = s.set_name and c.finished_at is null),
              'held', (select jsonb_agg(jsonb_build_array(h.held_id, h.state) order by h.held_id)
@@ -75,7 +82,9 @@ export const basisOf = async (database: Pool | Client, set: string): Promise<str
       from strata.partition_sets s where s.set_name = ${set}`.execute(on(database));
   const [row] = rows;
   if (row === undefined) throw unknownSet(set);
-  return createHash('sha256').update(JSON.stringify(row.basis)).digest('hex').slice(0, 16);
+  const hash = createHash('sha256').update(JSON.stringify(row.basis)).digest('hex').slice(0, 16);
+  const attached = attachedUntil ?? row.attached;
+  return attached === null ? hash : `${hash} ${attached}`;
 };
 
 /**
@@ -84,7 +93,10 @@ export const basisOf = async (database: Pool | Client, set: string): Promise<str
  * @throws WarehouseError `conflict` with the remedy
  */
 export const refuseStale = async (database: Pool | Client, plan: Plan): Promise<void> => {
-  if ((await basisOf(database, plan.set)) === plan.basis) return;
+  // A backfill attaches a week every few moments: to weeks that are merged those behind them are nothing.
+  const [, attached = null] = /^\S+ (.+)$/.exec(plan.basis) ?? [];
+  if ((await basisOf(database, plan.set, plan.verb === 'consolidate' ? attached : null)) === plan.basis)
+    return;
   throw new WarehouseError(
     'conflict',
     `${plan.set} is no longer what the plan to ${plan.verb} was made for: its policy or its partitions have changed since`,

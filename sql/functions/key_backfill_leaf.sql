@@ -1,0 +1,25 @@
+create or replace function strata.key_backfill_leaf(week_start timestamptz, leaf int) returns text
+language plpgsql security definer
+set search_path = pg_catalog, strata, pg_temp
+set maintenance_work_mem = '256MB'
+as $$
+declare
+  own regclass;
+begin
+  select i.inhrelid::regclass into own
+    from strata.backfill_weeks w
+    join pg_inherits i on i.inhparent = w.changes
+   where w.week_start = key_backfill_leaf.week_start and w.state = 'building'
+   order by i.inhrelid offset leaf limit 1;
+  if own is not null then
+    execute format('lock table %s in access exclusive mode', own);
+    if not exists (select from pg_index i where i.indrelid = own) then
+      perform strata.build_indexes_like('strata.balance_changes', own);
+    end if;
+  end if;
+  return own::text;
+end
+$$;
+
+comment on function strata.key_backfill_leaf(timestamptz, int) is
+  'Builds keys and indexes of one hash partition (0 is the first) of a week that stands beside balance_changes, so that several connections can share a week; nothing to do the second time. Returns the partition, null when the week has all its keys.';
