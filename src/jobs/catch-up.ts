@@ -15,6 +15,7 @@
  */
 import type { BlockSpan } from '../chain/partitions.ts';
 import type { BlockRange } from '../chain/range.ts';
+import type { BlockWindow } from '../chain/window.ts';
 import type { ParallelConfig } from '../runtime/parallel-config.ts';
 import { hashBefore, ledgerEnds, type LedgerEnds } from '../warehouse/ledger-edges.ts';
 import type { FailedPartition } from './catch-up-crew.ts';
@@ -174,7 +175,7 @@ const loadHistory = async (run: CatchUp, firstHead: BlockRange): Promise<CaughtU
       head = now;
       continue;
     }
-    await replaceBuffer(run, settled);
+    await replaceBuffer(run, settled, settled + parallel.reorg_buffer <= head.end + 1);
     return {
       end: 'go on',
       failed,
@@ -193,8 +194,9 @@ const besideStream = async (run: CatchUp, span: BlockSpan, head: BlockRange): Pr
   const edges = await edgesOf(run, span);
   if (edges.length === 0) return { end: 'go on', failed: [], backfill: null };
   // What is loaded behind the holes may have left the chain as well: what joins them must be what is on it. (Of several networks the
-  // holes would then wait for the next run.)
-  const newest = run.only === null ? [span.to + 1] : [];
+  // holes would then wait for the next run.) It goes on to the head, for only the hash of a block tells that it has left the chain.
+  const { to } = options.window;
+  const newest = run.only === null && (to ?? Infinity) > span.to + 1 ? [{ from: span.to + 1, to }] : [];
   if (!(await settleEdges(run, [...edges, ...newest], head)))
     return { end: options.signal.aborted ? 'stopped' : 'go on', failed: [], backfill: null };
   const backfill = options.follow ? backfillOf(run, span) : null;
@@ -209,20 +211,25 @@ const backfillOf = (run: CatchUp, span: BlockSpan): CaughtUp['backfill'] =>
     ? null
     : (options) => withPools({ ...run, options }, LIVE_CONNECTIONS, (later) => fillHoles(later, span));
 
-/** Where the holes of a span begin. */
-const edgesOf = async (run: CatchUp, span: BlockSpan): Promise<readonly number[]> =>
-  (await holesOf(run, span)).map(({ from }) => from);
+/** The first blocks of the holes of a span. */
+const edgesOf = async (run: CatchUp, span: BlockSpan): Promise<readonly BlockSpan[]> =>
+  (await holesOf(run, span)).map(({ from }) => ({ from, to: from + 1 }));
 
 /**
  * Where a hole begins behind a block whose hash is known, only a stream can tell whether that block is still on the chain: it loads
- * the first block of the hole, after taking back what is not. Of several networks none can be loaded alone: where the server's hash of
+ * the window at the edge, after taking back what is not. Of several networks none can be loaded alone: where the server's hash of
  * such a block is not the one that is known, the stream of all of them comes first.
  *
  * @returns whether the holes may be filled now
  */
-const settleEdges = async (run: CatchUp, edges: readonly number[], head: BlockRange): Promise<boolean> => {
+const settleEdges = async (
+  run: CatchUp,
+  edges: readonly BlockWindow[],
+  head: BlockRange,
+): Promise<boolean> => {
   const { options, pools, network, only } = run;
-  for (const from of edges) {
+  for (const window of edges) {
+    const from = window.from ?? 0;
     if (options.signal.aborted) return false;
     const known = await hashBefore(pools.beside, options.stream, network, from);
     if (known === null) continue;
@@ -234,14 +241,19 @@ const settleEdges = async (run: CatchUp, edges: readonly number[], head: BlockRa
     const onEvent: IngestOptions['onEvent'] = (event) => {
       if (event.kind !== 'head') options.onEvent(event);
     };
-    const step = { ...options, pool: pools.beside, follow: false, window: { from, to: from + 1 }, onEvent };
+    const step = { ...options, pool: pools.beside, follow: false, window, onEvent };
     await loadBlocks(step, openLoader(run, 1));
   }
   return true;
 };
 
-/** The newest blocks: one answer up to the head of that moment, in place of what is loaded of them without a hash. */
-const replaceBuffer = async (run: CatchUp, settled: number): Promise<void> => {
+/**
+ * The newest blocks: one answer up to the head of that moment, in place of what is loaded of them without a hash.
+ *
+ * @param isBehindSettled whether the block before them can fork no more. Where a run begins later, its parent may be another one by
+ *   the time of the answer, and is better not known than wrong: nothing would ever join it.
+ */
+const replaceBuffer = async (run: CatchUp, settled: number, isBehindSettled: boolean): Promise<void> => {
   const { options, pools, network, only } = run;
   const { stream, window } = options;
   const ends = await ledgerEnds(pools.beside, stream, network);
@@ -258,7 +270,7 @@ const replaceBuffer = async (run: CatchUp, settled: number): Promise<void> => {
     network,
     ranges: true,
     only,
-    known: askParent(run, settled).then((parent) => ({ parent })),
+    ...(isBehindSettled ? { known: askParent(run, settled).then((parent) => ({ parent })) } : {}),
     openPipeline: openLoader(silent, 1),
     splitAt: null,
     replace: reaches,

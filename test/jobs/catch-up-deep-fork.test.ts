@@ -113,39 +113,97 @@ test.each([true, false])(
   },
 );
 
-test('a fork of all that was loaded behind a hole is taken back before the hole is filled', async () => {
-  let head = 29;
-  let forked = false;
-  const fork = (block: number): string => (forked && block >= 10 ? 'b' : 'a');
-  /** Says exactly which blocks an answer covers, so that what does not join is refused. */
-  const covering = (from: number, to: number, sql: string): Step[] => {
+/** Blocks of two forks: `b` leaves `a` behind block 9. */
+const serveForks = async () => {
+  const chain = { head: 29, forked: false, fails: false, forksAt: null as RegExp | null };
+  const fork = (block: number): string => (chain.forked && block >= 10 ? 'b' : 'a');
+  const blocks = (start: number, sql: string, isAnswer = false): Step[] => {
     const [lower = 0, upper = 1000] = [...sql.matchAll(/_block_num (?:>=|<) (\d+)/g)].map(([, block]) =>
       Number(block),
     );
-    const [start, end] = [Math.max(from, lower > head ? 0 : lower), Math.min(to, upper - 1)];
-    const numbers = Array.from({ length: end - start + 1 }, (_unused, index) => start + index);
-    const rows = numbers.filter((block) => block >= lower).map((block) => ({ block }));
-    return microbatch([rangeOf(start, end, fork(end), fork(start - 1))], transfersBatch(rows));
+    const end = Math.min(chain.head, upper - 1);
+    const first = Math.max(start, lower > end ? 0 : lower);
+    const numbers = Array.from({ length: end - first + 1 }, (_unused, index) => first + index);
+    const rows = numbers
+      .filter((block) => block >= lower)
+      .map((block) => ({ block, to: fork(block) === 'a' ? 2 : 3 }));
+    // An answer that has an end says exactly what it covers, so that what does not join is refused; a stream ends at the head.
+    const said = isAnswer && upper === 1000 ? 0 : first;
+    const last = isAnswer ? end : chain.head;
+    return microbatch([rangeOf(said, last, fork(last), fork(said - 1))], transfersBatch(rows));
   };
   const server = await serveScript(
     [],
     ({ resume, sql }) => {
-      const position = resume?.['scripted'];
-      const known =
-        position === undefined || position.hash === hashOf(position.number, fork(position.number));
-      const from = position === undefined ? 0 : known ? position.number + 1 : 10;
-      return [...(from > head ? [] : covering(from, head, sql)), { wait: 'for ever' }];
+      const { number, hash } = resume?.['scripted'] ?? { number: -1, hash: hashOf(-1, 'a') };
+      // One that is asked about a block of no fork has not heard of the fork yet.
+      if (![hashOf(number, 'a'), hashOf(number, 'b')].includes(hash))
+        return microbatch([rangeOf(number, chain.head, 'a')]);
+      const from = hash === hashOf(number, fork(number)) ? number + 1 : 10;
+      return [...(from > chain.head ? [] : blocks(from, sql)), { wait: 'for ever' }];
     },
-    { answer: ({ sql }) => covering(0, head, sql) },
+    {
+      answer: ({ sql }) => {
+        if (chain.forksAt?.test(sql)) chain.forked = true;
+        if (chain.fails && sql.includes('<')) return [{ fail: 'UNAVAILABLE' }];
+        return blocks(0, sql, true);
+      },
+    },
   );
   cleanups.push(() => Promise.resolve(server.stop()));
-  const request = { pool: database.pool, url: server.url, stream: 'in_front' };
+  const expectOneFork = async (stream: string): Promise<void> => {
+    const ledger = await ledgerOf(database.pool, stream, 'scripted');
+    expect(ledger.reduce((next, { start, end }) => (start === next ? end + 1 : Number.NaN), 0)).toBe(
+      chain.head + 1,
+    );
+    for (const { start, end, hash, prev } of ledger) {
+      expect([null, hashOf(end, fork(end))]).toContain(hash);
+      expect([null, hashOf(start - 1, fork(start - 1))]).toContain(prev);
+    }
+  };
+  return { url: server.url, chain, expectOneFork };
+};
+
+/** A buffer that reaches back to block 5, or 36. */
+const NEAR_HEAD = { ...SCRIPTED_TRANSFERS, parallel: { workers: 2, partition_blocks: 5, reorg_buffer: 25 } };
+
+test('a fork of all that was loaded behind a hole is taken back before the hole is filled', async () => {
+  const { url, chain, expectOneFork } = await serveForks();
+  const request = { pool: database.pool, url, stream: 'in_front' };
   await load({ ...request, settings: SCRIPTED_TRANSFERS, from: 20 });
-  [head, forked] = [30, true];
-  const parallel = { workers: 2, partition_blocks: 5, reorg_buffer: 25 };
-  const settings = { ...SCRIPTED_TRANSFERS, parallel };
-  expect(await load({ ...request, settings, from: 0 })).toMatchObject({ end: 'complete', reorgs: 1 });
-  const ledger = await ledgerOf(database.pool, 'in_front', 'scripted');
-  expect(ledger.reduce((next, { start, end }) => (start === next ? end + 1 : Number.NaN), 0)).toBe(31);
-  for (const { end, hash } of ledger) expect([null, hashOf(end, fork(end))]).toContain(hash);
+  Object.assign(chain, { head: 60, forked: true });
+  expect(await load({ ...request, settings: NEAR_HEAD, from: 0 })).toMatchObject({
+    end: 'complete',
+    reorgs: 1,
+  });
+  await expectOneFork('in_front');
+});
+
+test('a fork within the buffer, while a run begins inside it, leaves nothing that the blocks before it do not join', async () => {
+  const { url, chain, expectOneFork } = await serveForks();
+  const request = { pool: database.pool, url, stream: 'began_inside', settings: NEAR_HEAD };
+  chain.forksAt = />= 20/;
+  await load({ ...request, from: 20 });
+  expect(chain.forked).toBe(true);
+  chain.head = 30;
+  expect(await load({ ...request, from: 0 })).toMatchObject({ end: 'complete' });
+  await expectOneFork('began_inside');
+});
+
+test('what took the place of a fork is taken back in its turn, although the run that loaded it was broken off', async () => {
+  const { url, chain, expectOneFork } = await serveForks();
+  const request = { pool: database.pool, url, stream: 'in_its_turn' };
+  await load({ ...request, settings: SCRIPTED_TRANSFERS, from: 20 });
+  Object.assign(chain, { head: 32, forked: true, fails: true });
+  await failureOf(load({ ...request, settings: NEAR_HEAD, from: 0 }));
+  // Back on the first fork, and so far ahead that nobody would look for forks there.
+  Object.assign(chain, { head: 100, forked: false, fails: false });
+  expect(await load({ ...request, settings: NEAR_HEAD, from: 0 })).toMatchObject({
+    end: 'complete',
+    reorgs: 1,
+  });
+  await expectOneFork('in_its_turn');
+  const changes = await storedChanges(database.pool, 'in_its_turn');
+  expect(changes.filter((line) => line.startsWith(`${'aa'.repeat(19)}03`))).toEqual([]);
+  expect(changes).toHaveLength(202);
 });

@@ -25,6 +25,8 @@ const NOTABLE: readonly History[] = [
   { seed: -124302088, catchUp: false },
   { seed: 777001, catchUp: false },
   { seed: -95037222, catchUp: true },
+  { seed: 3286791, catchUp: true },
+  { seed: 30506817, catchUp: true },
 ];
 
 /** Plays histories, a few at once; the first failure names its seed. */
