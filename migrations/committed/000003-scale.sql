@@ -1,5 +1,5 @@
 --! Previous: sha1:2a8fe3f612a2c086c8f303e6a32b6ad10fbe2ee3
---! Hash: sha1:38979bbc1a5f3409f11d8baa606904ae8a58e3ef
+--! Hash: sha1:433bc019dcab850aa5e71dff1b98e9d8cde0cc16
 --! Message: scale
 
 -- Bulk fold: CREATE TABLE AS in place of a table to insert into.
@@ -3262,7 +3262,10 @@ begin
     from strata.sources src join strata.streams st on st.stream = src.stream where src.source_id = take_back_changes.source_id;
   perform strata.open_deltas();
   perform strata.await_shards();
-  if strata.topology() = 'citus' and exists (select from strata.week_info('balance_changes') w where w.kind = 'columnar' and w.upper_bound > coalesce(min_time, '-infinity')) then
+  if strata.topology() = 'citus' and exists (
+    select from strata.parts_of('strata.balance_changes') w join pg_class c on c.oid = w.partition join pg_am a on a.oid = c.relam
+     where a.amname = 'columnar' and w.upper_bound > coalesce(min_time, '-infinity')
+  ) then
     -- Rows of a week that is stored by column cannot be deleted: such weeks are turned back, and left alone where nothing is to be deleted.
     select coalesce(min(c.block_time), 'infinity') into min_time from strata.balance_changes c
      where c.source_id = take_back_changes.source_id and c.block_num >= from_block and (to_block is null or c.block_num <= to_block)

@@ -21,7 +21,10 @@ begin
     from strata.sources src join strata.streams st on st.stream = src.stream where src.source_id = take_back_changes.source_id;
   perform strata.open_deltas();
   perform strata.await_shards();
-  if strata.topology() = 'citus' and exists (select from strata.week_info('balance_changes') w where w.kind = 'columnar' and w.upper_bound > coalesce(min_time, '-infinity')) then
+  if strata.topology() = 'citus' and exists (
+    select from strata.parts_of('strata.balance_changes') w join pg_class c on c.oid = w.partition join pg_am a on a.oid = c.relam
+     where a.amname = 'columnar' and w.upper_bound > coalesce(min_time, '-infinity')
+  ) then
     -- Rows of a week that is stored by column cannot be deleted: such weeks are turned back, and left alone where nothing is to be deleted.
     select coalesce(min(c.block_time), 'infinity') into min_time from strata.balance_changes c
      where c.source_id = take_back_changes.source_id and c.block_num >= from_block and (to_block is null or c.block_num <= to_block)
