@@ -4,6 +4,7 @@ import { planMaintenance, runMaintenance, type SetRun } from '../../src/jobs/mai
 import { undoWeek } from '../../src/jobs/undo.ts';
 import { withClient } from '../../src/db/pool.ts';
 import { useDatabase } from '../database.ts';
+import { until } from '../db/until.ts';
 import { blocksOf, DAY, HOUR, move, openStream, valueOf, verified, WEEK } from '../balances/harness.ts';
 import { NOW, type Player } from '../balances/play.ts';
 import { onCluster } from './cluster.ts';
@@ -71,6 +72,12 @@ await onCluster('storage by column', () => {
       const count = 'select count(*)::int as n from strata.balance_changes';
       const { rows } = await reader.query(count);
       const storing = store();
+      await until('the exchange waits for the reader', async () =>
+        valueOf<boolean>(
+          database.pool,
+          `select exists (select from pg_locks where not granted and relation = 'strata.balance_changes'::regclass)`,
+        ),
+      );
       expect((await reader.query(count)).rows).toEqual(rows);
       await reader.query('commit');
       expect(await storing).toMatchObject({ outcome: 'done' });
