@@ -63,8 +63,8 @@ export const serveCommand = (): Command =>
           async (pool) => {
             const secrets = [...secretsOf(config), ...(token === null ? [] : [token])];
             const page = await servePage(pool, { ...options, token, secrets });
-            if (page.advice !== null) createLogger(process.env).warn(page.advice);
             printResult(options.json === true, { url: page.url, role: page.role }, page.url);
+            if (page.advice !== null) createLogger(process.env).warn(page.advice);
             await stopped(lifecycle.signal);
             await page.stop();
           },
