@@ -83,6 +83,7 @@ begin
       from (select distinct on (l.attname, o.option_name) l.attname, o.option_name, o.option_value
               from pg_attribute l cross join lateral pg_options_to_table(l.attoptions) o
              where (l.attrelid = source or l.attrelid = any (leaves)) and not l.attisdropped
+               and o.option_name <> 'pg_attver'  -- the server's own stamp, since the minor releases of November 2026
              order by l.attname, o.option_name, l.attrelid <> source) options
      group by attname
     union all

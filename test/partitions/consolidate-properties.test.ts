@@ -31,7 +31,8 @@ const propertiesOf = async (table: string): Promise<Record<string, unknown>> => 
             (select json_agg(json_build_array(tgname, tgenabled) order by tgname)
                from pg_trigger where tgrelid = c.oid and tgparentid <> 0 and tgname not like 'strata%') as cloned,
             obj_description(c.oid) as comment,
-            (select json_agg(json_build_array(attname, col_description(attrelid, attnum), nullif(attstattarget, -1), attoptions, attstorage, attcompression, attnotnull, pg_get_expr(d.adbin, d.adrelid)) order by attname)
+            (select json_agg(json_build_array(attname, col_description(attrelid, attnum), nullif(attstattarget, -1),
+               array(select o from unnest(attoptions) o where o not like 'pg\\_attver=%'), attstorage, attcompression, attnotnull, pg_get_expr(d.adbin, d.adrelid)) order by attname)
                from pg_attribute a left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum where attrelid = c.oid and attnum > 0) as columns,
             (select json_agg(json_build_array(conname, pg_get_constraintdef(oid)) order by conname) from pg_constraint where conrelid = c.oid and contype = 'c') as checks,
             (select json_agg(array(select unnest(string_to_array(pg_get_statisticsobjdef_columns(oid), ', ')) order by 1) order by oid) from pg_statistic_ext where stxrelid = c.oid) as statistics

@@ -17,7 +17,7 @@ const properties = async (pool: Pool, table: string): Promise<Record<string, unk
             (select array_agg(a.attname || ' ' || col_description(c.oid, a.attnum) order by a.attnum) from pg_attribute a
               where a.attrelid = c.oid and col_description(c.oid, a.attnum) is not null) as column_comments,
             (select array_agg(a.attname || ' ' || a.attstattarget order by a.attnum) from pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and a.attstattarget > 0) as targets,
-            (select array_agg(a.attname || ' ' || a.attoptions::text order by a.attnum) from pg_attribute a where a.attrelid = c.oid and a.attoptions is not null) as column_options,
+            (select array_agg(a.attname || ' ' || o order by a.attnum, o) from pg_attribute a, unnest(a.attoptions) o where a.attrelid = c.oid and o not like 'pg\\_attver=%') as column_options,
             (select array_agg(concat_ws('|', p.polname, p.polcmd, p.polpermissive, pg_get_expr(p.polqual, c.oid), pg_get_expr(p.polwithcheck, c.oid),
                                         (select string_agg(coalesce(r.rolname, 'public'), ',') from unnest(p.polroles) o left join pg_roles r on r.oid = o)) order by p.polname)
                from pg_policy p where p.polrelid = c.oid) as policies,
