@@ -30,11 +30,14 @@ export interface HistoryStatus {
 /** Weeks that make a rate. */
 const RATE_WEEKS = 6;
 
-/** Reads the journal of weeks; the sizes come from the catalog. */
+/**
+ * Reads the journal of weeks; the sizes come from the catalog. Not by way of `pg_partition_tree()`, which keeps a lock on each
+ * table: whoever attaches the week takes them in another order.
+ */
 export const readHistory = async (database: Pool | Client): Promise<HistoryStatus> => {
   const { rows: weeks } = await sql<WeekInWork>`
     select to_char(w.week_start at time zone 'UTC', 'YYYY-MM-DD') as week, case w.state when 'keyed' then 'folding' else w.state end as state,
-           coalesce((select sum(pg_total_relation_size(t.relid)) from pg_partition_tree(w.changes) t), 0)::bigint as bytes,
+           coalesce((select sum(pg_total_relation_size(leaf.inhrelid)) from pg_inherits leaf where leaf.inhparent = w.changes), 0)::bigint as bytes,
            to_char(w.opened_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') as opened_at, w.error
       from strata.backfill_weeks w where w.state <> 'attached' order by w.week_start`.execute(on(database));
   const { rows } = await sql<{
