@@ -23,7 +23,6 @@ const BENCHES: Readonly<
   scale: async () => (await import('./bench/scale.ts')).scaleBench,
   streams: async () => (await import('./bench/streams.ts')).streamsBench,
   page: async () => (await import('./bench/page.ts')).pageBench,
-  citus: async () => (await import('./bench/scale-citus.ts')).citusBench,
   queries: async () => (await import('./bench/queries.ts')).queriesBench,
 };
 

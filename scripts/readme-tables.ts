@@ -14,10 +14,10 @@ import { migrate } from '../src/db/migrate.ts';
 import { markdownTable, replaceSection } from './marked-sections.ts';
 import { withScratchServer } from './scratch.ts';
 
-/** What a newcomer reads: it shows what the demo and the tests end in. */
+/** What a newcomer reads: it shows what the demo and the tests end in, and the types. */
 export const README_FILE = fileURLToPath(new URL('../README.md', import.meta.url));
 
-/** What is looked up: it shows types, commands and schema. */
+/** What is looked up: it shows commands and schema. */
 export const REFERENCE_FILE = fileURLToPath(new URL('../docs/reference.md', import.meta.url));
 
 const MAIN = fileURLToPath(new URL('../src/cli/bin.ts', import.meta.url));
@@ -131,8 +131,8 @@ if (import.meta.main) {
     await client.connect();
     const schema = await schemaSection(client);
     await client.end();
-    await fillIn(README_FILE, { demo });
-    await fillIn(REFERENCE_FILE, { types: typesSection(), commands: await commandsSection(), schema });
+    await fillIn(README_FILE, { demo, types: typesSection() });
+    await fillIn(REFERENCE_FILE, { commands: await commandsSection(), schema });
   });
   // The whole suite takes minutes, so it runs only when asked for: npm run readme -- --tests
   if (process.argv.includes('--tests')) await fillIn(README_FILE, { tests: await testsSection() });

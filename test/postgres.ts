@@ -138,7 +138,8 @@ export const databaseUrl = (url: string, database: string): string => {
   return other.toString();
 };
 
-const withConnection = async <T>(url: string, work: (client: Client) => Promise<T>): Promise<T> => {
+/** Does something on a connection of its own. */
+export const withConnection = async <T>(url: string, work: (client: Client) => Promise<T>): Promise<T> => {
   const client = new Client({ connectionString: url, application_name: 'pgstrata test set-up' });
   await client.connect();
   try {

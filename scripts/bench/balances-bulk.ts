@@ -11,7 +11,7 @@ import type { BenchOptions } from '../bench.ts';
 import { withScratchServer } from '../scratch.ts';
 import { FIRST_WEEK, HISTORY } from './balances-history.ts';
 import { median, result, type BenchResult } from './result.ts';
-import { timed } from './server-cpu.ts';
+import { timed } from '../server-cpu.ts';
 
 /** Changes of the week. */
 const CHANGES = 2_000_000;

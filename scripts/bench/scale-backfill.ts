@@ -7,12 +7,13 @@ import { createPool, withClient } from '../../src/db/pool.ts';
 import type { ChainOptions } from '../../src/devnet/chain.ts';
 import { spawnDevnet } from '../../src/devnet/child.ts';
 import { verifyBalances } from '../../src/warehouse/verify.ts';
+import { serverCpu } from '../server-cpu.ts';
 import type { BenchOptions } from '../bench.ts';
 import { withScratchServer } from '../scratch.ts';
 import { runClient } from './ingest.ts';
 import { LOADS, type Preencoded } from './ingest-loads.ts';
 import { median, result, type BenchResult } from './result.ts';
-import { freshDatabase, policyOf, postgresCpu, QUERY } from './scale-load.ts';
+import { freshDatabase, policyOf, QUERY } from './scale-load.ts';
 
 /** 2 M transfers in eight weeks. */
 const CHAIN: ChainOptions = {
@@ -77,7 +78,8 @@ const bulkLoad = async (
   const pool = createPool(database);
   try {
     await pool.query('checkpoint');
-    const before = await postgresCpu(pool);
+    const cpu = await serverCpu(pool);
+    const before = cpu();
     const report = await runClient({
       database,
       stream: 'transfers',
@@ -85,7 +87,7 @@ const bulkLoad = async (
       ...(to === undefined ? {} : { to }),
     });
     say(
-      `${name === '' ? 'bulk' : name}: ${report.seconds.toFixed(1)} s; CPU: client ${report.cpu_s.toFixed(1)} s, PostgreSQL ${((await postgresCpu(pool)) - before).toFixed(1)} s`,
+      `${name === '' ? 'bulk' : name}: ${report.seconds.toFixed(1)} s; CPU: client ${report.cpu_s.toFixed(1)} s, PostgreSQL ${(cpu() - before).toFixed(1)} s`,
     );
     if (name === '') {
       const { differences } = await verifyBalances(pool, { oneIn: 64 });
@@ -103,11 +105,12 @@ const rawCopy = async (server: string, frames: Preencoded, say: (text: string) =
   try {
     await pool.query(`select strata.ensure_weeks('balance_changes', '2026-01-04', '2026-02-28')`);
     await pool.query('checkpoint');
-    const before = await postgresCpu(pool);
+    const cpu = await serverCpu(pool);
+    const before = cpu();
     const started = performance.now();
     const rows = await withClient(pool, (client) => copyIn(client, LOADS[0]!.copy, frames.list));
     const seconds = (performance.now() - started) / 1000;
-    say(`raw: ${seconds.toFixed(1)} s; CPU: PostgreSQL ${((await postgresCpu(pool)) - before).toFixed(1)} s`);
+    say(`raw: ${seconds.toFixed(1)} s; CPU: PostgreSQL ${(cpu() - before).toFixed(1)} s`);
     return rows / seconds;
   } finally {
     await pool.end();

@@ -16,6 +16,8 @@ const TRANSFERS_PER_BLOCK = 200;
 const BLOCKS = 3001;
 const LOAD = LOADS.find(({ name }) => name === 'transfers')!;
 
+const CASES = ['citus copy', 'citus fold', 'citus bytes'];
+
 /** One side of the comparison. */
 interface Side {
   readonly url: string;
@@ -33,6 +35,7 @@ interface Side {
  * emptied. The reference is a database without the extension on the coordinator's own server: the same version, settings and cores.
  */
 export async function* citusBench(options: BenchOptions): AsyncGenerator<BenchResult> {
+  if (!CASES.some((name) => name.includes(options.only))) return;
   const url = process.env['CITUS_URL'] || null;
   if (url === null)
     return options.say('citus: LEFT OUT, for there is no CITUS_URL (a coordinator of Citus on this machine)');

@@ -3,7 +3,7 @@ import { pipeline } from 'node:stream/promises';
 import pg from 'pg';
 import { from as copyFrom, to as copyTo } from 'pg-copy-streams';
 import type { Client } from '../../src/db/query.ts';
-import { backendCpu } from './cpu.ts';
+import { backendCpu } from '../server-cpu.ts';
 
 /** Its part of the rates. */
 export interface CitusRates {

@@ -10,7 +10,7 @@ import type { Client, Pool } from '../../src/db/query.ts';
 import { foldWeek } from '../../src/warehouse/balances.ts';
 import { createPartitionManager } from '../../src/warehouse/partitions/manager.ts';
 import { withScratchServer } from '../scratch.ts';
-import { serverCpu } from './cpu.ts';
+import { serverCpu } from '../server-cpu.ts';
 import { loaderCpu } from './measure-loader.ts';
 import { measureCitus } from './measure-citus.ts';
 import type { Rates, RowBytes } from './rates.ts';

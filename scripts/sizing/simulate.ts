@@ -105,22 +105,24 @@ export const simulate = (rates: Rates, scenario: Scenario, run: Run): Outcome =>
   const hours: Hour[] = [];
   for (let hour = 0; hour < run.weeks * HOURS_PER_WEEK; hour++) {
     if (hour > 0 && hour % HOURS_PER_WEEK === 0) turnWeek(rates, scenario, state, hour);
-    if (hour === run.lost_at)
-      state.jobs.unshift({
-        kind: 'replicate',
-        due: hour,
-        table: null,
-        cores: 2,
-        cpu_s: 0,
-        bytes: state.disk,
-        after: nothing,
-      });
+    if (hour === run.lost_at) state.jobs.unshift(copyOfAll('replicate', hour, state));
     hours.push(passHour(model, state, hour));
   }
   return summarise(scenario, state, hours);
 };
 
 const nothing = (): void => undefined;
+
+/** All that is on the disk goes elsewhere; the disk is what it takes. */
+const copyOfAll = (kind: 'replicate' | 'backup', hour: number, { disk }: State): Job => ({
+  kind,
+  due: hour,
+  table: null,
+  cores: 2,
+  cpu_s: 0,
+  bytes: disk,
+  after: nothing,
+});
 
 /** Rows of a week on the fullest worker. */
 const ownRows = (scenario: Scenario): number => rowsPerWeek(scenario.workload) * shareOf(scenario);
@@ -162,16 +164,7 @@ const turnWeek = (rates: Rates, scenario: Scenario, state: State, hour: number):
         bytes: rows * (settle_after < retain ? settled : hot),
       });
   }
-  if (week % policy.backup_every === 0)
-    state.jobs.push({
-      kind: 'backup',
-      due: hour,
-      table: null,
-      cores: 2,
-      cpu_s: 0,
-      bytes: state.disk,
-      after: nothing,
-    });
+  if (week % policy.backup_every === 0) state.jobs.push(copyOfAll('backup', hour, state));
 };
 
 /** What is the same in every week. */

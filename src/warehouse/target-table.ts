@@ -114,7 +114,7 @@ export const prepareTable = async (
           config.table,
           target,
           `has column ${target} of type ${column.type}, which COPY from Arrow cannot fill`,
-          'Give it one of the types of the table "Arrow → PostgreSQL" in docs/reference.md.',
+          'Give it one of the types of the table "Arrow → PostgreSQL" in README.md.',
         );
       requireConversion(field, pgType);
       return { name: target, source: field.name, pgType, nullable: !column.required };

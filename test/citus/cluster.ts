@@ -1,11 +1,11 @@
 /** Databases on a Citus cluster: each is a clone, on every node, of one that was migrated once. */
 import { createHash, randomBytes } from 'node:crypto';
 import { readFileSync, globSync } from 'node:fs';
-import { Client } from 'pg';
+import type { Client } from 'pg';
 import { describe } from 'vitest';
 import { MIGRATIONS_FOLDER, migrate } from '../../src/db/migrate.ts';
 import { useSource, type DatabaseSource } from '../database.ts';
-import { databaseUrl } from '../postgres.ts';
+import { databaseUrl, withConnection } from '../postgres.ts';
 
 /** Shards of the test databases: two on each of two workers. */
 export const SHARDS = 4;
@@ -19,16 +19,6 @@ export interface ClusterNode {
   readonly port: number;
 }
 
-const connected = async <T>(url: string, work: (client: Client) => Promise<T>): Promise<T> => {
-  const client = new Client({ connectionString: url, application_name: 'pgstrata test set-up' });
-  await client.connect();
-  try {
-    return await work(client);
-  } finally {
-    await client.end();
-  }
-};
-
 /** The URL of a database on a node, with the user of another one. */
 export const nodeUrl = (url: string, { host, port }: ClusterNode, database: string): string => {
   const other = new URL(databaseUrl(url, database));
@@ -39,7 +29,7 @@ export const nodeUrl = (url: string, { host, port }: ClusterNode, database: stri
 
 /** The workers that the database of this URL knows. */
 export const workersOf = (url: string): Promise<readonly ClusterNode[]> =>
-  connected(url, async (client) => {
+  withConnection(url, async (client) => {
     const { rows } = await client.query<ClusterNode>(
       'select node_name as host, node_port::int as port from citus_get_active_worker_nodes() order by 1, 2',
     );
@@ -66,14 +56,14 @@ export const createCluster = async (
   const { hostname: host, port } = new URL(url);
   const nodes = [{ host, port: Number(port || 5432) }, ...workers];
   for (const node of nodes) {
-    await connected(nodeUrl(url, node, new URL(url).pathname.slice(1)), async (client) => {
+    await withConnection(nodeUrl(url, node, new URL(url).pathname.slice(1)), async (client) => {
       await client.query('set citus.enable_create_database_propagation = off');
       await client.query('set citus.enable_ddl_propagation = off');
       await client.query(`create database ${database}`);
     });
-    await connected(nodeUrl(url, node, database), (client) => client.query('create extension citus'));
+    await withConnection(nodeUrl(url, node, database), (client) => client.query('create extension citus'));
   }
-  await connected(databaseUrl(url, database), async (client) => {
+  await withConnection(databaseUrl(url, database), async (client) => {
     await client.query('select citus_set_coordinator_host($1, $2)', [host, nodes[0]!.port]);
     for (const worker of workers)
       await client.query('select citus_add_node($1, $2)', [worker.host, worker.port]);
@@ -90,7 +80,7 @@ export const onNodes = async (
   const database = new URL(url).pathname.slice(1);
   await Promise.all(
     [{ host, port: Number(port || 5432) }, ...workers].map((node) =>
-      connected(nodeUrl(url, node, database), async (client) => {
+      withConnection(nodeUrl(url, node, database), async (client) => {
         await client.query('set citus.enable_ddl_propagation = off');
         await work(client);
       }),
@@ -118,7 +108,7 @@ const sourceOn = (url: string): DatabaseSource => ({
   ownerUrl: url,
   adminUrl: url,
   create: () =>
-    connected(url, async (client) => {
+    withConnection(url, async (client) => {
       await client.query('select pg_advisory_lock($1)', [LOCK_KEY]); // ends with the session
       const workers = await workersOf(url);
       const template = templateName();
