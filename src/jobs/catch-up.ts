@@ -131,7 +131,7 @@ const oneByOne =
   };
 
 /** Runs a part of the catch-up with its share of the connections, `kept` of which belong to somebody else. */
-const withPools = async <T>(
+const withPools = <T>(
   parts: Omit<CatchUp, 'pools' | 'workersMax' | 'ask'> & Partial<Pick<CatchUp, 'ask'>>,
   kept: number,
   work: (run: CatchUp) => Promise<T>,
@@ -139,11 +139,7 @@ const withPools = async <T>(
   const { options } = parts;
   const share = shareConnections(connectionsOf(options) - kept);
   const pools = openPools(options.pool, share);
-  try {
-    return await work({ ask: askNobody, ...parts, pools, workersMax: share.workers });
-  } finally {
-    pools.forget();
-  }
+  return work({ ask: askNobody, ...parts, pools, workersMax: share.workers });
 };
 
 const connectionsOf = ({ connections, pool }: IngestOptions): number => connections ?? pool.options.max;

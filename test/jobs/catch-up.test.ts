@@ -279,11 +279,12 @@ describe('failures', () => {
   });
 
   test('a partition with too many rows is loaded in pieces', async () => {
-    const { url, chain } = await serve({ blocks: 1300, blockSeconds: 60 });
+    const { url, chain } = await serve({ transfersPerBlock: 30, blocks: 60 });
     const stream = newStream();
     const events: IngestEvent[] = [];
-    const settings = { ...TRANSFERS, parallel: { workers: 2, target_rows: 60, reorg_buffer: 10 } };
+    const settings = { ...TRANSFERS, parallel: { workers: 2, target_rows: 20, reorg_buffer: 10 } };
     await load({ pool: database.pool, url, stream, settings: TRANSFERS, to: 1 });
+    await load({ pool: database.pool, url, stream, settings: TRANSFERS, from: 55 });
     await load({ pool: database.pool, url, stream, settings, onEvent: (event) => events.push(event) });
     expect(partitionsIn(events, 'too large').length).toBeGreaterThan(0);
     await expectChain(database.pool, stream, chain);
