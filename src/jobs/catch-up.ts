@@ -45,7 +45,7 @@ export interface CaughtUp {
   readonly backfill: ((options: IngestOptions) => Promise<readonly FailedPartition[]>) | null;
 }
 
-/** Blocks that may be missing at the head for the stream to go on by itself; a microbatch has up to so many. */
+/** Blocks that may be missing at the head for the stream to go on by itself, where a partition has no fewer; a microbatch has up to so many. */
 const NEAR_BLOCKS = 1000;
 
 /** In so little time no chain grows so far that workers are worth it; what it has grown comes with the newest blocks. */
@@ -154,12 +154,12 @@ const loadHistory = async (given: CatchUp, firstHead: BlockRange): Promise<Caugh
     const before = await ledgerEnds(pools.beside, stream, network);
     const asked = window.from ?? before?.first ?? 0;
     const spanFrom = (from: number) => settledSpan(run, head, from);
-    if (before !== null && isNear(before, spanFrom(asked)) && !(await isTorn(run, asked, before)))
+    if (before !== null && isNear(run, before, spanFrom(asked)) && !(await isTorn(run, asked, before)))
       return GO_ON;
     const span = spanFrom(Math.min(asked, await proveLoaded(run, head)));
     const ends = await ledgerEnds(pools.beside, stream, network);
     if (signal.aborted) return { ...GO_ON, end: 'stopped' };
-    if (ends !== null && isNear(ends, span) && !(await isTorn(run, span.to, ends)))
+    if (ends !== null && isNear(run, ends, span) && !(await isTorn(run, span.to, ends)))
       return besideStream(run, { from: span.from, to: Math.min(span.to, ends.last) });
     const failed = await fillHoles(run, span);
     if (signal.aborted) return { end: 'stopped', failed, backfill: null };
@@ -190,8 +190,10 @@ const settledSpan = ({ options, parallel }: CatchUp, head: BlockRange, asked: nu
 };
 
 /** Whether a stream does better alone: it can go on behind a known block, and not much is missing. */
-const isNear = ({ last, hash }: LedgerEnds, { from, to }: BlockSpan): boolean =>
-  hash !== null && last + 1 >= from && last + NEAR_BLOCKS >= to;
+const isNear = ({ parallel }: CatchUp, { last, hash }: LedgerEnds, { from, to }: BlockSpan): boolean =>
+  hash !== null &&
+  last + 1 >= from &&
+  last + Math.min(NEAR_BLOCKS, parallel.partition_blocks ?? NEAR_BLOCKS) >= to;
 
 /**
  * Whether there are holes behind `from` that this run is to fill. In the newest blocks no worker does that: a fork that comes and goes
