@@ -56,8 +56,10 @@ export const loadPartition = async (partition: PartitionLoad): Promise<Partition
   let rows = 0;
   let { replace } = partition;
   const eraseFirst = async (pipeline: Pipeline, range: BlockRange): Promise<void> => {
-    if (replace !== null) await (replace.isReorg ? pipeline.reorg : pipeline.reread)(range, replace.to);
+    const erasing = replace;
     replace = null;
+    if (erasing === null) return;
+    await (erasing.isReorg ? pipeline.reorg(range, erasing.to) : pipeline.reread(range, erasing.to));
   };
   try {
     const end = await readInto(partition, partition.openPipeline, {

@@ -15,7 +15,7 @@ import {
   type Step,
 } from './scripted-server.ts';
 import { follow, load, TRANSFERS } from './loading.ts';
-import { changesOf, expectChain, expectSame, ledgerOf, openTransactions, storedChanges } from './oracle.ts';
+import { expectChain, expectSame, ledgerOf, openTransactions, storedChanges } from './oracle.ts';
 
 const database = useDatabase();
 
