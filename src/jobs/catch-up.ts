@@ -8,10 +8,10 @@
  *
  * No partition reaches into the newest `reorg_buffer` blocks, so none can hold blocks of a fork that is given up meanwhile. Those
  * are loaded last and by one query, of one fork therefore, whose last hash the server says: the live stream goes on behind it, and
- * is told of every reorg from there on. What an earlier run has left in the buffer without such a hash is erased with it.
+ * is told of every reorg from there on. What an earlier run has left in the buffer with holes, or without such a hash, is replaced by it.
  *
- * A fork deeper than the buffer is noticed by the hash of the block before it: the last partition ends in what that was at first, the
- * buffer begins behind what it is by then, and the ledger takes no neighbours that do not join. Later it is one more block to go back to.
+ * Forks deeper than the buffer are found by hashes: each partition is known by those around it, the ledger takes no neighbours that do
+ * not join, and before anything is loaded what is there is proved, or taken back as far as it has left the chain.
  */
 import type { BlockSpan } from '../chain/partitions.ts';
 import type { BlockRange } from '../chain/range.ts';
