@@ -57,7 +57,7 @@ const HOLDINGS = [
   },
   {
     head: 'Balance',
-    class: 'amount mono',
+    class: 'amount mono full',
     cell: (row) =>
       h('span', { class: row.negative ? 'bad' : null, 'data-exact': row.amount }, ...parted(row.amount)),
   },
@@ -82,7 +82,7 @@ const showAccount = async (account) => {
       fill(
         box,
         table('Holdings', HOLDINGS, holdings, {
-          class: 'pad',
+          class: 'pad cards',
           row: (row) => ({ 'data-asset': row.asset_id }),
         }),
       );

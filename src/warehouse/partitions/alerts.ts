@@ -17,6 +17,8 @@ export type WatchedWeek = Pick<
 > & {
   readonly kind: WeekKind;
   readonly largest_leaf: number;
+  /** Whether rows were ever written into it, as far as this server can see. */
+  readonly used: boolean;
 };
 
 /** All that is known of a set. */
@@ -124,9 +126,11 @@ const judgeCover = ({ set, premake, weeks }: WatchedSet, now: Date): Alert[] => 
     (week): week is Range => week.lower !== null && week.upper !== null && !week.detach_pending,
   );
   if (ranges.length === 0) return [];
-  const gaps = ranges.flatMap((range, index) => {
+  // Weeks that no row has come to are not missing: a load makes those that it comes to.
+  const reached = ranges.findLastIndex(({ used }) => used);
+  const gaps = ranges.slice(0, reached + 1).flatMap((range, index) => {
     const next = ranges[index + 1];
-    return next === undefined || next.lower <= range.upper
+    return index === reached || next === undefined || next.lower <= range.upper
       ? []
       : [`${range.upper.toISOString().slice(0, 10)} to ${next.lower.toISOString().slice(0, 10)}`];
   });
