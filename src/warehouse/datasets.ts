@@ -2,6 +2,7 @@
 import type { RecordBatch, Schema } from 'apache-arrow';
 import type { BlockRange } from '../chain/range.ts';
 import type { Client } from '../db/query.ts';
+import { WarehouseError } from '../runtime/errors.ts';
 import type { InvalidSpan, RangeCount } from './state/store.ts';
 import type { StreamDefinition } from './stream-state.ts';
 
@@ -74,6 +75,27 @@ export interface Dataset {
     to: number | null,
   ): Promise<number>;
 }
+
+/** What a dataset's `prepare` has opened. */
+export interface Prepared<T> {
+  set(value: T): void;
+  /** @throws WarehouseError `internal` before there is anything */
+  get(): T;
+}
+
+/** A place for it, empty at first. */
+export const createPrepared = <T extends object>(): Prepared<T> => {
+  let opened: T | null = null;
+  return {
+    set: (value) => {
+      opened = value;
+    },
+    get: () => {
+      if (opened === null) throw new WarehouseError('internal', 'a dataset was used before it was prepared');
+      return opened;
+    },
+  };
+};
 
 /** No rows. */
 export const NOTHING: RangeCount = { rows: 0, quarantined: 0, minTime: null, maxTime: null };

@@ -9,7 +9,14 @@ import { on, type Pool } from '../db/query.ts';
 import type { RowsConfig } from '../runtime/config.ts';
 import { WarehouseError, withDetail } from '../runtime/errors.ts';
 import { weekOf } from '../runtime/instant.ts';
-import { addCounts, NOTHING, type Dataset, type LoadBuffer, type RangePlace } from './datasets.ts';
+import {
+  addCounts,
+  createPrepared,
+  NOTHING,
+  type Dataset,
+  type LoadBuffer,
+  type RangePlace,
+} from './datasets.ts';
 import { markSuperseded } from './history.ts';
 import type { LabelTails } from './labels/in-memory.ts';
 import { openLabelJoins, planLabelledWrite, type LabelledWrite } from './labels/on-load.ts';
@@ -59,11 +66,7 @@ export const createRows = (
 ): Dataset => {
   const name = tableName(config.table);
   const table = sql.id(name.schema, name.table);
-  let opened: Opened | null = null;
-  const get = (): Opened => {
-    if (opened === null) throw new WarehouseError('internal', 'a dataset was used before it was prepared');
-    return opened;
-  };
+  const opened = createPrepared<Opened>();
   return {
     partRows: PART_ROWS,
     definition: {
@@ -89,18 +92,18 @@ export const createRows = (
           : planLabelledWrite(pool, config, columns, joins, await typesIn(pool, name), labelMemoryBytes);
       const weeks =
         config.partition === undefined ? null : await openWeeks(pool, await partitionSetOf(pool, name), now);
-      opened = {
+      opened.set({
         encoder: createCopyEncoder(schema, { columns }),
         copy: copyStatement(pool, table, columns),
         weeks,
         labels,
-      };
+      });
     },
-    createBuffer: () => createRowsBuffer(stream, config, hasBlocks, get().weeks),
-    reserve: async (buffer, open) => get().weeks?.ensure((buffer as RowsBuffer).weeks, open),
+    createBuffer: () => createRowsBuffer(stream, config, hasBlocks, opened.get().weeks),
+    reserve: async (buffer, open) => opened.get().weeks?.ensure((buffer as RowsBuffer).weeks, open),
     write: async (client, buffer) => {
       const { pieces, refused } = buffer as RowsBuffer;
-      const { copy, encoder, labels } = get();
+      const { copy, encoder, labels } = opened.get();
       if (pieces.length > 0) {
         const encode = (tails: LabelTails | null) => encodePieces(stream, encoder, pieces, tails);
         if (labels !== null) await labels.write(client, encode);
@@ -108,7 +111,7 @@ export const createRows = (
       }
       await quarantine(client, refused);
     },
-    settle: async (client, entries) => get().labels?.settle(client, entries),
+    settle: async (client, entries) => opened.get().labels?.settle(client, entries),
     erase: async (client, sourceId, span, from, to) => {
       const ofSource = sql`select batch_id from strata.stream_batches where source_id = ${sourceId} and end_block >= ${span.from}`;
       const upTo = to === null ? sql`` : sql` and ${sql.id(BLOCK_COLUMN)} <= ${to}`;

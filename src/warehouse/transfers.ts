@@ -10,7 +10,7 @@ import { WarehouseError } from '../runtime/errors.ts';
 import { foldDeferred, foldLive, PERIOD_US, stageDeltas, takeBackChanges } from './balances.ts';
 import { createAssetBook, writeAssets } from './assets.ts';
 import { copyApart, createWeekOpener, weeksApart, type WeekOpener } from './backfill/router.ts';
-import { addCounts, NOTHING, type Dataset, type LoadBuffer } from './datasets.ts';
+import { addCounts, createPrepared, NOTHING, type Dataset, type LoadBuffer } from './datasets.ts';
 import { openWeeks, refuseDropped, type WeekKeeper } from './partitions/ensure.ts';
 import { quarantine, type Refused } from './quarantine.ts';
 import { createRowCounter } from './row-counter.ts';
@@ -58,11 +58,7 @@ export const createTransfers = (
   const opener: WeekOpener | null = bulk ? createWeekOpener(pool, now) : null;
   /** Whether the transaction has changed anything but weeks that stand beside the set. */
   let inSet = false;
-  let opened: Opened | null = null;
-  const get = (): Opened => {
-    if (opened === null) throw new WarehouseError('internal', 'a dataset was used before it was prepared');
-    return opened;
-  };
+  const opened = createPrepared<Opened>();
   return {
     partRows: PART_ROWS,
     definition: {
@@ -86,21 +82,24 @@ export const createTransfers = (
         counter: createRowCounter(),
       };
       const balanceWeeks = await openWeeks(pool, 'account_balances', now);
-      opened = { weeks, balanceWeeks, reading, leafOf: createLeafOf(weeks.modulus) };
+      opened.set({ weeks, balanceWeeks, reading, leafOf: createLeafOf(weeks.modulus) });
     },
-    createBuffer: () => createTransferBuffer(get(), bulk),
+    createBuffer: () => createTransferBuffer(opened.get(), bulk),
     reserve: async (buffer, open) => {
       const { weeks } = buffer as TransferBuffer;
       const others = opener === null ? weeks : weeks.difference(await opener.open(weeks));
-      await get().weeks.ensure(others, open);
-      await get().balanceWeeks.ensure(others, open);
+      await opened.get().weeks.ensure(others, open);
+      await opened.get().balanceWeeks.ensure(others, open);
     },
     write: async (client, buffer) => {
       inSet = (await writeTransfers(client, buffer as TransferBuffer, config, bulk)) || inSet;
     },
     settle: async (client, entries) => {
       // All at once and last: two loaders that met the same new assets part by part would deadlock.
-      await writeAssets(client, get().reading.assets.takeNew(), { grain: config.grain, observed: false });
+      await writeAssets(client, opened.get().reading.assets.takeNew(), {
+        grain: config.grain,
+        observed: false,
+      });
       // Weeks beside the set are kept from retention, and folded whole: nobody need be waited for.
       if (bulk && !inSet) return;
       inSet = false;

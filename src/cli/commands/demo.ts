@@ -10,8 +10,9 @@ import { createLogger } from '../../runtime/log.ts';
 import type { PageServer } from '../../server/http.ts';
 import { configOf, findDatabase, type GlobalOptions } from '../context.ts';
 import { printResult, table } from '../output.ts';
+import { showProgress } from '../ingest-progress.ts';
 import { createProgress } from '../progress.ts';
-import { showProgress } from './ingest.ts';
+
 import { PAGE_PORT, portNumber, servePage, stopped } from './serve.ts';
 
 interface Options extends GlobalOptions {
@@ -61,7 +62,8 @@ export const demoCommand = (): Command =>
             say(`watch it at ${page.url}`);
           }
           // What happens is told in words; log lines beside them are for who asks.
-          const onEvent = showProgress(progress, createLogger({ PGSTRATA_LOG: 'silent', ...process.env }));
+          const log = createLogger({ PGSTRATA_LOG: 'silent', ...process.env });
+          const onEvent = showProgress(progress, log, { told: true });
           const { report, busiest } = await runDemo({
             pool,
             address: { url: connectionString, options: settings },
