@@ -89,7 +89,8 @@ export const showProgress = (
       label: event.stream,
       unit: 'block',
       done: last.end,
-      total: heads.get(last.network) ?? null,
+      // A chain that grows meanwhile has passed the head that was asked for.
+      total: heads.has(last.network) ? Math.max(last.end, heads.get(last.network)!) : null,
       rows,
     });
   };

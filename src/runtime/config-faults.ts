@@ -1,12 +1,6 @@
 /** Faults of the policy file as sentences: what is wrong, where, and which word was probably meant. */
 import { z } from 'zod';
-import { nearest } from './nearest.ts';
-
-/** Asks for a word that is there, where one is near. */
-export const didYouMean = (word: string, known: readonly string[]): string => {
-  const near = nearest(word, known);
-  return near === undefined ? '' : `; did you mean ${near}?`;
-};
+import { didYouMean } from './nearest.ts';
 
 /** Words listed at most. */
 const LISTED_MAX = 12;
@@ -29,6 +23,7 @@ export const faultsOf = (issue: z.core.$ZodIssue, schema: z.ZodType, file: unkno
     const fields = fieldsAt(schema, path, file);
     return issue.keys.map((key) => at([...path, key], `there is no such field${advice(key, fields)}`));
   }
+  if (issue.code === 'invalid_key') return issue.issues.map(({ message }) => at(path, message));
   const value = path.reduce(memberOf, file);
   const options = optionsOf(issue);
   if (value === undefined) {

@@ -1,6 +1,6 @@
 /** What `pgstrata.yaml` may say: every field with its bounds and its default. */
 import { z } from 'zod';
-import { didYouMean } from './config-faults.ts';
+import { didYouMean } from './nearest.ts';
 import { assetStandard } from './asset-standard.ts';
 import { parallelSchema } from './parallel-config.ts';
 import { endsInSettings, soleStatement } from './query-text.ts';

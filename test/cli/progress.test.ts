@@ -31,6 +31,8 @@ test.each([
   [59.6, '1 min 0 s'],
   [200, '3 min 20 s'],
   [7500, '2 h 5 min'],
+  [172_799, '47 h 59 min'],
+  [27_003_438, '312 d'],
 ])('%d seconds are %s', (seconds, text) => {
   expect(duration(seconds)).toBe(text);
 });

@@ -73,9 +73,10 @@ const showAccount = async (account) => {
     'account',
     box,
     () => ask('/api/account', { account }),
-    async ({ holdings }) => {
+    async ({ holdings, doubt }) => {
       if (holdings.length === 0) {
-        fill(box, h('p', { class: 'empty', text: 'This account has never held anything here.' }));
+        const why = doubt === null ? '' : ` Is it whole? ${doubt[0].toUpperCase()}${doubt.slice(1)}.`;
+        fill(box, h('p', { class: 'empty', text: `This account has never held anything here.${why}` }));
         return;
       }
       byId('history-pane').hidden = false;
