@@ -76,27 +76,6 @@ export interface Dataset {
   ): Promise<number>;
 }
 
-/** What a dataset's `prepare` has opened. */
-export interface Prepared<T> {
-  set(value: T): void;
-  /** @throws WarehouseError `internal` before there is anything */
-  get(): T;
-}
-
-/** A place for it, empty at first. */
-export const createPrepared = <T extends object>(): Prepared<T> => {
-  let opened: T | null = null;
-  return {
-    set: (value) => {
-      opened = value;
-    },
-    get: () => {
-      if (opened === null) throw new WarehouseError('internal', 'a dataset was used before it was prepared');
-      return opened;
-    },
-  };
-};
-
 /** No rows. */
 export const NOTHING: RangeCount = { rows: 0, quarantined: 0, minTime: null, maxTime: null };
 
@@ -109,3 +88,24 @@ export const addCounts = (a: RangeCount, b: RangeCount): RangeCount => ({
   maxTime:
     a.maxTime === null || b.maxTime === null ? (a.maxTime ?? b.maxTime) : Math.max(a.maxTime, b.maxTime),
 });
+
+/**
+ * What a dataset's `prepare` opened, for the methods that come after it.
+ *
+ * @throws WarehouseError `internal` from `get` before the first `set`
+ */
+export const createPrepared = <T extends object>(): {
+  readonly get: () => T;
+  readonly set: (value: T) => void;
+} => {
+  let held: T | null = null;
+  return {
+    get: () => {
+      if (held === null) throw new WarehouseError('internal', 'a dataset was used before it was prepared');
+      return held;
+    },
+    set: (value) => {
+      held = value;
+    },
+  };
+};

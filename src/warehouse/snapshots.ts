@@ -56,7 +56,7 @@ export const createSnapshots = (
   now: Date,
 ): Dataset => {
   const { grain, only_changes: onlyChanges } = config;
-  const opened = createPrepared<Opened>();
+  const { get, set } = createPrepared<Opened>();
   return {
     partRows: PART_ROWS,
     definition: {
@@ -68,16 +68,16 @@ export const createSnapshots = (
     },
     sets: () => Promise.resolve(['account_balances', 'snapshot_rows']),
     prepare: async (schema) => {
-      opened.set(await openSnapshots(pool, stream, config, schema, hasBlocks, now));
+      set(await openSnapshots(pool, stream, config, schema, hasBlocks, now));
     },
-    createBuffer: () => createSnapshotBuffer(opened.get().reading, config.network_column),
+    createBuffer: () => createSnapshotBuffer(get().reading, config.network_column),
     reserve: async (buffer, open) => {
-      for (const keeper of opened.get().keepers) await keeper.ensure((buffer as SnapshotBuffer).weeks, open);
+      for (const keeper of get().keepers) await keeper.ensure((buffer as SnapshotBuffer).weeks, open);
     },
     write: (client, buffer) => writeSnapshots(client, buffer as SnapshotBuffer, grain),
     settle: async (client, entries) => {
       // All at once and last: two loaders that met the same new assets part by part would deadlock.
-      await writeAssets(client, opened.get().reading.assets.takeNew(), { grain, observed: true });
+      await writeAssets(client, get().reading.assets.takeNew(), { grain, observed: true });
       await openStage(client);
       for (const set of ['snapshot_rows', 'account_balances']) await refuseDropped(client, set, entries);
       await sql`select strata.fold_snapshots(${grain}, ${onlyChanges})`.execute(on(client));

@@ -58,7 +58,7 @@ export const createTransfers = (
   const opener: WeekOpener | null = bulk ? createWeekOpener(pool, now) : null;
   /** Whether the transaction has changed anything but weeks that stand beside the set. */
   let inSet = false;
-  const opened = createPrepared<Opened>();
+  const { get, set } = createPrepared<Opened>();
   return {
     partRows: PART_ROWS,
     definition: {
@@ -82,24 +82,21 @@ export const createTransfers = (
         counter: createRowCounter(),
       };
       const balanceWeeks = await openWeeks(pool, 'account_balances', now);
-      opened.set({ weeks, balanceWeeks, reading, leafOf: createLeafOf(weeks.modulus) });
+      set({ weeks, balanceWeeks, reading, leafOf: createLeafOf(weeks.modulus) });
     },
-    createBuffer: () => createTransferBuffer(opened.get(), bulk),
+    createBuffer: () => createTransferBuffer(get(), bulk),
     reserve: async (buffer, open) => {
       const { weeks } = buffer as TransferBuffer;
       const others = opener === null ? weeks : weeks.difference(await opener.open(weeks));
-      await opened.get().weeks.ensure(others, open);
-      await opened.get().balanceWeeks.ensure(others, open);
+      await get().weeks.ensure(others, open);
+      await get().balanceWeeks.ensure(others, open);
     },
     write: async (client, buffer) => {
       inSet = (await writeTransfers(client, buffer as TransferBuffer, config, bulk)) || inSet;
     },
     settle: async (client, entries) => {
       // All at once and last: two loaders that met the same new assets part by part would deadlock.
-      await writeAssets(client, opened.get().reading.assets.takeNew(), {
-        grain: config.grain,
-        observed: false,
-      });
+      await writeAssets(client, get().reading.assets.takeNew(), { grain: config.grain, observed: false });
       // Weeks beside the set are kept from retention, and folded whole: nobody need be waited for.
       if (bulk && !inSet) return;
       inSet = false;
