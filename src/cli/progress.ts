@@ -72,10 +72,9 @@ export const progressLine = (
   seconds: number,
 ): string => {
   const rate = seconds > 0 ? rowsAdvanced / seconds : 0;
-  const counts =
-    state.rows === null
-      ? ''
-      : `  ${state.rows.toLocaleString('en')} rows  ${Math.round(rate).toLocaleString('en')} rows/s`;
+  // The first line of all has nothing to measure by.
+  const pace = seconds > 0 ? `  ${Math.round(rate).toLocaleString('en')} rows/s` : '';
+  const counts = state.rows === null ? '' : `  ${state.rows.toLocaleString('en')} rows${pace}`;
   if (state.total === null || state.total <= 0)
     return `${state.label}  ${state.unit} ${state.done.toLocaleString('en')}${counts}`;
   const share = Math.min(1, Math.max(0, state.done / state.total));

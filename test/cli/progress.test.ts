@@ -17,8 +17,8 @@ test('says share, counts, rate and time to go', () => {
 });
 
 test('says what it can where the end is not known, or nothing has advanced yet', () => {
-  expect(progressLine({ ...state, total: null }, 0, 0, 0)).toBe('erc20  block 250  12,000 rows  0 rows/s');
-  expect(progressLine(state, 0, 0, 0)).not.toMatch(/to go|NaN|Infinity/);
+  expect(progressLine({ ...state, total: null }, 0, 0, 0)).toBe('erc20  block 250  12,000 rows');
+  expect(progressLine(state, 0, 0, 0)).not.toMatch(/to go|rows\/s|NaN|Infinity/);
 });
 
 test('says what each worker is at', () => {

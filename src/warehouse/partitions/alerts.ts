@@ -192,7 +192,7 @@ const judgeSizes = ({ set, size_alert, weeks }: WatchedSet): Alert[] => {
             set,
             'warning',
             'size',
-            `${large.length} partitions are over ${megabytes(size_alert)}: ${listOf(large.map((week) => `${week.name} (${megabytes(week.total_bytes)})`))}`,
+            `${large.length === 1 ? 'a partition is' : `${large.length} partitions are`} over ${megabytes(size_alert)}: ${listOf(large.map((week) => `${week.name} (${megabytes(week.total_bytes)})`))}`,
             `Consolidate old ones, raise \`partitions.${set}.modulus\` for new ones, or raise \`size_alert\`.`,
           ),
         ]
@@ -228,7 +228,7 @@ const judgeAge = ({ set, consolidate_before: before, weeks, unfinished }: Watche
             set,
             'warning',
             'unconsolidated weeks',
-            `${old.length} weeks are old enough to be one table each: ${listOf(old.map((week) => week.name))}`,
+            `${old.length === 1 ? 'a week is' : `${old.length} weeks are`} old enough to be one table: ${listOf(old.map((week) => week.name))}`,
             `Run \`pgstrata maintain consolidate --set ${set}\`.`,
           ),
         ]
