@@ -17,6 +17,8 @@ export type WatchedWeek = Pick<
 > & {
   readonly kind: WeekKind;
   readonly largest_leaf: number;
+  /** Whether rows were ever written into it, as far as this server can see. */
+  readonly used: boolean;
 };
 
 /** All that is known of a set. */
@@ -124,9 +126,11 @@ const judgeCover = ({ set, premake, weeks }: WatchedSet, now: Date): Alert[] => 
     (week): week is Range => week.lower !== null && week.upper !== null && !week.detach_pending,
   );
   if (ranges.length === 0) return [];
-  const gaps = ranges.flatMap((range, index) => {
+  // Weeks that no row has come to are not missing: a load makes those that it comes to.
+  const reached = ranges.findLastIndex(({ used }) => used);
+  const gaps = ranges.slice(0, reached + 1).flatMap((range, index) => {
     const next = ranges[index + 1];
-    return next === undefined || next.lower <= range.upper
+    return index === reached || next === undefined || next.lower <= range.upper
       ? []
       : [`${range.upper.toISOString().slice(0, 10)} to ${next.lower.toISOString().slice(0, 10)}`];
   });
@@ -188,7 +192,7 @@ const judgeSizes = ({ set, size_alert, weeks }: WatchedSet): Alert[] => {
             set,
             'warning',
             'size',
-            `${large.length} partitions are over ${megabytes(size_alert)}: ${listOf(large.map((week) => `${week.name} (${megabytes(week.total_bytes)})`))}`,
+            `${large.length === 1 ? 'a partition is' : `${large.length} partitions are`} over ${megabytes(size_alert)}: ${listOf(large.map((week) => `${week.name} (${megabytes(week.total_bytes)})`))}`,
             `Consolidate old ones, raise \`partitions.${set}.modulus\` for new ones, or raise \`size_alert\`.`,
           ),
         ]
@@ -224,7 +228,7 @@ const judgeAge = ({ set, consolidate_before: before, weeks, unfinished }: Watche
             set,
             'warning',
             'unconsolidated weeks',
-            `${old.length} weeks are old enough to be one table each: ${listOf(old.map((week) => week.name))}`,
+            `${old.length === 1 ? 'a week is' : `${old.length} weeks are`} old enough to be one table: ${listOf(old.map((week) => week.name))}`,
             `Run \`pgstrata maintain consolidate --set ${set}\`.`,
           ),
         ]
