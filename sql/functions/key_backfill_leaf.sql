@@ -1,7 +1,6 @@
 create or replace function strata.key_backfill_leaf(week_start timestamptz, leaf int) returns text
 language plpgsql security definer
 set search_path = pg_catalog, strata, pg_temp
-set maintenance_work_mem = '256MB'
 as $$
 declare
   own regclass;
@@ -14,6 +13,9 @@ begin
   if own is not null then
     execute format('lock table %s in access exclusive mode', own);
     if not exists (select from pg_index i where i.indrelid = own) then
+      -- Runs that fit into the processor's cache are sorted a quarter faster, as long as all of them can be merged at once: each
+      -- takes a quarter of a megabyte then.
+      perform set_config('maintenance_work_mem', greatest(2048, least(262144, 1.25 * sqrt(pg_relation_size(own) / 1024 * 256.0)))::int || 'kB', true);
       perform strata.build_indexes_like('strata.balance_changes', own);
     end if;
   end if;

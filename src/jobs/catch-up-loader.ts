@@ -18,23 +18,25 @@ export interface CatchUpPools {
   readonly beside: Pool;
   readonly folding: Pool;
   readonly keying: Pool;
+  /** Shares the fold of a whole week; null where there is no connection for it. */
+  readonly helping: Pool | null;
   forget(): void;
 }
 
 /** Views of `pool` for this share. */
-export const openPools = (pool: Pool, { foldApart, keysApart }: ConnectionShare): CatchUpPools => {
+export const openPools = (pool: Pool, { foldApart, keysApart, helpApart }: ConnectionShare): CatchUpPools => {
   const beside = boundedPool(pool, 1);
   const folding = foldApart ? boundedPool(pool, 1) : beside;
   const keying = keysApart ? boundedPool(pool, 1) : folding;
+  const helping = helpApart ? boundedPool(pool, 1) : keysApart ? keying : null;
   return {
     loading: pool,
     beside: beside.pool,
     folding: folding.pool,
     keying: keying.pool,
+    helping: helping?.pool ?? null,
     forget: () => {
-      beside.forget();
-      folding.forget();
-      keying.forget();
+      for (const view of new Set([beside, folding, keying, helping])) view?.forget();
     },
   };
 };
