@@ -21,6 +21,9 @@ import type { IngestOptions } from '../run.ts';
 /** Complete weeks that may wait for their keys and their fold: beyond that no new partition is begun, which bounds the disk that nobody can read yet. */
 const WEEKS_WAITING_MAX = 4;
 
+/** How often is looked whether there is room again, besides each time that a week is attached here. */
+const LOOK_MS = 1000;
+
 /**
  * Weeks that may have their keys, with the one that is being folded. More are no gain: what of a fold is the work of one connection
  * alone is best done beside keys that are still to be built, so one more is begun by then.
@@ -61,11 +64,13 @@ const createLane = (work: () => Promise<void>): { kick(): void; idle(): Promise<
       news = false;
       await work();
     }
+    // At once: what is new from here on begins another run.
+    running = null;
   };
   return {
     kick: () => {
       news = true;
-      running ??= run().finally(() => (running = null));
+      running ??= run();
     },
     idle: async () => {
       while (running !== null) await running;
@@ -95,38 +100,42 @@ export const buildBehind = (options: BuildOptions): BuildBehind => {
       step();
     });
   };
+  /** Weeks that may be built, oldest first; none while the oldest of all is still being loaded, perhaps by another stream. */
+  const look = async (pool: Pool): Promise<readonly WeekApart[]> => {
+    const weeks = await readWeeksApart(pool, stream);
+    const ready = over || weeks[0]?.complete === true ? weeks.filter(({ complete }) => complete || over) : [];
+    waiting = ready.length;
+    step();
+    return ready;
+  };
   const folder = createLane(
     guarded(async () => {
       if (fold) await foldStream({ pool: folding, stream, signal: stopped, rowsMax: FOLD_ROWS });
       for (;;) {
-        const [oldest] = await readWeeksApart(folding, stream);
-        if (stopped.aborted || oldest === undefined || !(oldest.complete || over) || oldest.state !== 'keyed')
-          return;
+        const [oldest] = await look(folding);
+        if (stopped.aborted || oldest?.state !== 'keyed') return;
         const attached = await attachWeek(folding, helping, oldest.week, fold, () => {
           alone = true;
           keyer.kick();
         });
         alone = false;
-        if (attached === null) return;
-        waiting -= 1;
-        onAttached(attached);
-        step();
         keyer.kick();
+        // Another run has been quicker.
+        if (attached === null) continue;
+        onAttached(attached);
         if (fold) await foldStream({ pool: folding, stream, signal: stopped, rowsMax: FOLD_ROWS });
       }
     }),
   );
   const keyer = createLane(
     guarded(async (): Promise<void> => {
-      const complete = (await readWeeksApart(keying, stream)).filter((week) => week.complete || over);
-      waiting = complete.length;
-      step();
+      const ready = await look(keying);
       folder.kick();
-      const keyed = complete.filter(({ state }) => state === 'keyed').length;
-      const [oldest] = complete.filter(({ state }) => state === 'building');
-      if (stopped.aborted || oldest === undefined || (keyed >= WEEKS_KEYED_MAX + (alone ? 1 : 0) && oldest !== complete[0]))
-        return;
-      await keyWeek(keying, oldest, 1);
+      const keyed = ready.filter(({ state }) => state === 'keyed').length;
+      const next = ready.find(({ state }) => state === 'building');
+      if (stopped.aborted || next === undefined) return;
+      if (keyed >= WEEKS_KEYED_MAX + (alone ? 1 : 0) && next !== ready[0]) return;
+      await keyWeek(keying, next, 1);
       keyer.kick();
       folder.kick();
     }),
@@ -136,7 +145,12 @@ export const buildBehind = (options: BuildOptions): BuildBehind => {
     failed: failure.signal,
     note: () => keyer.kick(),
     room: async () => {
-      while (waiting >= WEEKS_WAITING_MAX && !stopped.aborted) await freed.promise;
+      while (waiting >= WEEKS_WAITING_MAX && !stopped.aborted) {
+        // They may be attached by another run, which says nothing here.
+        const again = setTimeout(keyer.kick, LOOK_MS);
+        await freed.promise;
+        clearTimeout(again);
+      }
     },
     drain: async () => {
       over = true;
