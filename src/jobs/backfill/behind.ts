@@ -147,7 +147,7 @@ export const buildBehind = (options: BuildOptions): BuildBehind => {
     room: async () => {
       while (waiting >= WEEKS_WAITING_MAX && !stopped.aborted) {
         // They may be attached by another run, which says nothing here.
-        const again = setTimeout(keyer.kick, LOOK_MS);
+        const again = setTimeout(() => keyer.kick(), LOOK_MS);
         await freed.promise;
         clearTimeout(again);
       }
