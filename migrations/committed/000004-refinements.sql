@@ -1,6 +1,130 @@
 --! Previous: sha1:ac5d7cb72c24aba9322b0029e766c3e8ee4e8fb7
---! Hash: sha1:aff12ddb0cec54357a310cb688d0235ed8f5153d
+--! Hash: sha1:b0f33a9f0b71081c9682f769cd4fa4e601a2e86a
 --! Message: refinements
+
+--! Included functions/take_back_changes.sql
+create or replace function strata.take_back_changes(source_id smallint, from_block bigint, to_block bigint, min_time timestamptz) returns bigint
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+-- A deep fork of a busy chain is sorted and grouped in memory.
+set work_mem = '64MB'
+as $$
+declare
+  taken  bigint;
+  apart  record;
+  beside bigint;
+  grain  text;
+begin
+  if min_time < (select s.retained_from from strata.partition_sets s where s.set_name = 'balance_changes') then
+    raise exception 'a reorg reaches back to balance changes of %, which are no longer retained', min_time
+      using errcode = 'object_not_in_prerequisite_state',
+            hint = 'Undo the retention of balance_changes, and retain more weeks of it than reorgs are deep.';
+  end if;
+  select st.grain into strict grain
+    from strata.sources src join strata.streams st on st.stream = src.stream where src.source_id = take_back_changes.source_id;
+  perform strata.open_deltas();
+  perform strata.await_shards();
+  if strata.topology() = 'citus' and exists (
+    select from strata.parts_of('strata.balance_changes') w join pg_class c on c.oid = w.partition join pg_am a on a.oid = c.relam
+     where a.amname = 'columnar' and w.upper_bound > coalesce(min_time, '-infinity')
+  ) then
+    -- Rows of a week that is stored by column cannot be deleted: such weeks are turned back, and left alone where nothing is to be deleted.
+    select coalesce(min(c.block_time), 'infinity') into min_time from strata.balance_changes c
+     where c.source_id = take_back_changes.source_id and c.block_num >= from_block and (to_block is null or c.block_num <= to_block)
+       and c.block_time >= coalesce(min_time, '-infinity');
+    perform strata.make_weeks_writable('balance_changes', min_time);
+  end if;
+  -- The literal time prunes the weeks before the fork. What of this was folded is decided under the lock of the fold, by
+  -- stage_taken_back(): taken here already, that lock would be held while other rows are written, and deadlock with them.
+  execute format($take$
+    with gone as (
+      delete from strata.balance_changes c
+       where c.source_id = %1$s and c.block_num >= %2$s and (%3$L is null or c.block_num <= %3$L)
+         and c.block_time >= %4$L
+      returning c.account_address, c.asset_id, c.block_time, c.block_num, c.delta
+    ), kept as (
+      insert into pg_temp.taken_changes (source_id, account_address, asset_id, period, block_num, delta, change_count)
+      -- period_start() spelt out: a call for each change would take longer than all the rest.
+      select %1$s, g.account_address, g.asset_id, date_bin(interval '1 %5$s', g.block_time, timestamptz '1970-01-01 00:00:00+00'), g.block_num,
+             -sum(g.delta), -count(*)
+        from gone g
+       group by 2, 3, 4, 5
+    )
+    select count(*) from gone
+  $take$, source_id, from_block, to_block, coalesce(min_time, '-infinity'), grain) into taken;
+  -- Of a week beside the set nothing is folded yet.
+  for apart in
+    select w.changes from strata.backfill_weeks w
+     where w.state <> 'attached' and w.week_start + interval '168 hours' > coalesce(min_time, '-infinity') order by w.week_start for share
+  loop
+    execute format('delete from %s c where c.source_id = %s and c.block_num >= %s and (%4$L is null or c.block_num <= %4$L)',
+      apart.changes, source_id, from_block, to_block);
+    get diagnostics beside = row_count;
+    taken := taken + beside;
+  end loop;
+  insert into pg_temp.taken_blocks values (take_back_changes.source_id, take_back_changes.from_block, take_back_changes.to_block);
+  return taken;
+end
+$$;
+
+comment on function strata.take_back_changes(smallint, bigint, bigint, timestamptz) is
+  'Deletes a source''s changes of blocks from_block to to_block (both inclusive; null is open) and keeps them for fold_deltas(), which takes those that were folded back from the balances; call it before the commit. No change of these blocks may be earlier than min_time. Returns the changes deleted.';
+--! EndIncluded functions/take_back_changes.sql
+
+--! Included analytics/last_balance.sql
+create or replace function strata.last_balance(
+  account bytea, asset bigint, cut timestamptz, out balance numeric, out "timestamp" timestamptz
+)
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+-- A cluster's coordinator writes instants as its session does, and the workers read ISO.
+set datestyle = 'ISO'
+-- Planned for the values at hand: a plan for any account and any time would open every week.
+set plan_cache_mode = force_custom_plan
+as $$
+#variable_conflict use_column
+declare
+  opened timestamptz := (select s.opened_before from strata.balance_status s);
+  state  record;
+  upper  timestamptz := cut;
+  lower  timestamptz;
+begin
+  select c.balance, c."timestamp" into state
+    from strata.account_balances_current c where c.account_address = account and c.asset_id = asset;
+  if (state."timestamp" is null or state."timestamp" < cut) and not strata.state_is_stale() then
+    balance := state.balance;
+    "timestamp" := state."timestamp";
+    return;
+  end if;
+  -- The week of that time, then ever longer strides back: to plan for years of weeks costs more than to look into the few
+  -- that are needed.
+  if cut < opened then
+    opened := '-infinity';
+  end if;
+  for stride in 0..12 loop
+    lower := greatest(opened, case
+      when stride < 12 and isfinite(upper) then strata.week_start(upper - interval '1 microsecond') - interval '7 days' * (2 ^ stride - 1)
+      else '-infinity' end);
+    select b.balance, b."timestamp" into balance, "timestamp"
+      from strata.account_balances b
+     where b.account_address = account and b.asset_id = asset and b."timestamp" < upper and b."timestamp" >= lower
+     order by b."timestamp" desc limit 1;
+    if found then
+      return;
+    end if;
+    exit when lower <= opened;
+    upper := lower;
+  end loop;
+  select o.balance, o."timestamp" into balance, "timestamp"
+    from strata.account_balances_opening o where o.account_address = account and o.asset_id = asset and o."timestamp" < cut;
+end
+$$;
+
+comment on function strata.last_balance(bytea, bigint, timestamptz) is
+  'The last balance row of a key before an instant, or the opening that retention carried forward; nulls where there is none. From the state where that is early enough, else week by week backwards: the cost does not grow with the history.';
+--! EndIncluded analytics/last_balance.sql
 
 --! Included functions/hash_leaves.sql
 create or replace function strata.hash_leaves(week regclass) returns table (leaf regclass, modulus int, remainder int)
@@ -507,7 +631,8 @@ language plpgsql security definer
 set search_path = pg_catalog, strata, pg_temp
 as $$
 declare
-  own regclass;
+  own     regclass;
+  size_kb bigint;
 begin
   select i.inhrelid::regclass into own
     from strata.backfill_weeks w
@@ -517,9 +642,11 @@ begin
   if own is not null then
     execute format('lock table %s in access exclusive mode', own);
     if not exists (select from pg_index i where i.indrelid = own) then
-      -- Runs that fit into the processor's cache are sorted a quarter faster, as long as all of them can be merged at once: each
-      -- takes a quarter of a megabyte then.
-      perform set_config('maintenance_work_mem', greatest(2048, least(262144, 1.25 * sqrt(pg_relation_size(own) / 1024 * 256.0)))::int || 'kB', true);
+      -- Runs that fit into the processor's cache are sorted a quarter faster, as long as all of them can be merged at once, for
+      -- which each takes a quarter of a megabyte. What is larger is better shared by parallel workers, who ask for more.
+      size_kb := pg_relation_size(own) / 1024;
+      perform set_config('maintenance_work_mem',
+        case when size_kb > 524288 then 262144 else greatest(2048, (1.25 * sqrt(size_kb * 256.0))::int) end || 'kB', true);
       perform strata.build_indexes_like('strata.balance_changes', own);
     end if;
   end if;

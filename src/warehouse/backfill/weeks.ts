@@ -126,14 +126,24 @@ const prefill = async (client: Client, helping: Pool, week: Date): Promise<void>
 /** SQLSTATE unique_violation. */
 const UNIQUE_VIOLATION = '23505';
 
+/** What PostgreSQL says of a key that came twice: account, asset, time, block, position and source. */
+const DUPLICATE =
+  /\)=\((?<account>[^,)]+), (?<asset>[^,)]+), (?<time>[^,)]+), (?<block>\d+), (?<position>\d+), \d+\)/;
+
 const explained = (thrown: unknown): WarehouseError => {
   const error = asWarehouseError(thrown);
   if (error.detail.sqlstate !== UNIQUE_VIOLATION) return error;
+  const { account, asset, time, block, position } = DUPLICATE.exec(error.message)?.groups ?? {};
+  const which =
+    block === undefined
+      ? 'same account, asset, time, block and position'
+      : `account ${account}, asset ${asset}, ${time}, block ${block}, position ${position}`;
   return new WarehouseError(
     'data',
-    'two rows make the same balance change: same account, asset, time, block and position',
+    `two rows make the same balance change: ${which}`,
     {
       sqlstate: UNIQUE_VIOLATION,
+      ...(block !== undefined && { block: Number(block) }),
       remedy:
         'Map `ordinal` to a column that is unique within a block, such as log_index. Delete one of the two in the table named by strata.backfill_weeks where the row came twice.',
     },
