@@ -9,7 +9,7 @@ import type { BlockSpan } from '../chain/partitions.ts';
 import type { BlockRange } from '../chain/range.ts';
 import type { KnownHashes } from './catch-up-partition.ts';
 import type { IngestOptions } from './run.ts';
-import { findParent } from './synced.ts';
+import { findParent, findSynced } from './synced.ts';
 
 /** The server's hash of the block before `block`; null where it does not say it. */
 export type HashAsker = (block: number) => Promise<string | null>;
@@ -24,8 +24,13 @@ const SILENCES_MAX = 3;
 export const createHashAsker = (options: IngestOptions, network: string, head: BlockRange): HashAsker => {
   let silences = 0;
   return async (block) => {
-    if (block === head.end + 1) return head.hash;
-    if (block <= 0 || block > head.end || silences >= SILENCES_MAX) return null;
+    if (block <= 0 || block > head.end + 1 || silences >= SILENCES_MAX) return null;
+    if (block === head.end + 1) {
+      // Nothing comes behind the head that a stream could begin with; and the hash it had when it was found may be of a fork by now.
+      const now = (await findSynced(options)).find((synced) => synced.network === network);
+      if (now === undefined || now.end < head.end) return null;
+      if (now.end === head.end) return now.hash;
+    }
     const hash = await findParent(options, network, block);
     silences = hash === null ? silences + 1 : 0;
     return hash;

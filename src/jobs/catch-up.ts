@@ -204,9 +204,9 @@ const isTorn = async (run: CatchUp, from: number, { last }: LedgerEnds): Promise
   return from < to && (await holesOf(run, { from, to })).length > 0;
 };
 
-/** The stream goes on at the head; the holes before that are filled first, or beside it when it never ends. */
+/** The stream goes on at the head; the holes before that are filled first, or beside it when it never ends: with a last block it fills them itself. */
 const besideStream = async (run: CatchUp, span: BlockSpan): Promise<CaughtUp> => {
-  const backfill = run.options.follow ? backfillOf(run, span) : null;
+  const backfill = run.options.follow && run.options.window.to === null ? backfillOf(run, span) : null;
   if (backfill !== null) return { ...GO_ON, backfill };
   const failed = await fillHoles(run, span);
   return { end: run.options.signal.aborted ? 'stopped' : 'go on', failed, backfill: null };

@@ -29,6 +29,8 @@ const NOTABLE: readonly History[] = [
   { seed: -95037222, catchUp: true },
   { seed: 3286791, catchUp: true },
   { seed: 30506817, catchUp: true },
+  { seed: 2029853398, catchUp: true, rough: true },
+  { seed: 2033812897, catchUp: true, rough: true },
 ];
 
 /** Plays histories, a few at once; the first failure names its seed. */
