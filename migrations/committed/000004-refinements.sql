@@ -1,5 +1,5 @@
 --! Previous: sha1:ac5d7cb72c24aba9322b0029e766c3e8ee4e8fb7
---! Hash: sha1:7d1cc563710d6afb4c271c84c671edfbabac8fbe
+--! Hash: sha1:6e0cf80c42cd855fb7db8bb69c5bf8c365dc9b3a
 --! Message: refinements
 
 --! Included functions/take_back_changes.sql
@@ -253,7 +253,7 @@ begin
     exit when lower <= opened;
     upper := lower;
     passed := passed + stride;
-    stride := 1 + passed / case strata.topology() when 'citus' then 1 else 8 end;
+    stride := 1 + passed / case when passed > 64 or strata.topology() = 'citus' then 1 else 8 end;
   end loop;
   select o.balance, o."timestamp" into balance, "timestamp"
     from strata.account_balances_opening o where o.account_address = account and o.asset_id = asset and o."timestamp" < cut;

@@ -45,7 +45,7 @@ begin
     exit when lower <= opened;
     upper := lower;
     passed := passed + stride;
-    stride := 1 + passed / case strata.topology() when 'citus' then 1 else 8 end;
+    stride := 1 + passed / case when passed > 64 or strata.topology() = 'citus' then 1 else 8 end;
   end loop;
   select o.balance, o."timestamp" into balance, "timestamp"
     from strata.account_balances_opening o where o.account_address = account and o.asset_id = asset and o."timestamp" < cut;
