@@ -192,19 +192,21 @@ const layoutCases = async (client: ClientBase, runs: number): Promise<BenchResul
 /** An account, an asset and an instant. */
 type LookUp = readonly [Buffer, string, string];
 
-/** Random instants of so many weeks, and keys as often as they have rows in them. */
+/**
+ * Keys as often as they have rows in so many weeks, and a random instant before that row. (What is asked as of a later instant than
+ * the last row of all is answered by the state, whatever the history.)
+ */
 const drawLookUps = async (client: ClientBase, weeks: number): Promise<readonly LookUp[]> => {
-  const { rows } = await client.query<{ account: Buffer; asset: string }>(
-    `select account_address as account, asset_id::text as asset from strata.account_balances tablesample bernoulli (1)
+  const { rows } = await client.query<{ account: Buffer; asset: string; at: Date }>(
+    `select account_address as account, asset_id::text as asset, "timestamp" as at from strata.account_balances tablesample bernoulli (1)
       where "timestamp" < $2 order by random() limit $1`,
     [LOOKUPS, weekText(weeks)],
   );
   const first = Date.parse(weekText(0));
-  const span = Date.parse(weekText(weeks)) - first;
-  return rows.map(({ account, asset }) => [
+  return rows.map(({ account, asset, at }) => [
     account,
     asset,
-    new Date(first + Math.random() * span).toISOString(),
+    new Date(first + Math.random() * (at.getTime() - first)).toISOString(),
   ]);
 };
 
