@@ -108,30 +108,26 @@ const seconds = async (work: () => Promise<unknown>): Promise<number> => {
 };
 
 /** What loading a week spends its seconds on. */
-export const PARTS = ['open', 'copy', 'keys', 'attach', 'commit'] as const;
+export const PARTS = ['copy', 'keys', 'attach', 'commit'] as const;
 export type PartSeconds = Readonly<Record<(typeof PARTS)[number], number>>;
 
 /**
  * Loads the drawn week into pgstrata's layout as `ingest` loads a week of the past: into a week beside the set, keys after the rows,
- * then it is attached. Making its tables is counted here, and not for the reference.
+ * then it is attached. Its empty tables are there, as the reference's are.
  */
 const loadOurs = async (client: ClientBase, week: number): Promise<PartSeconds> => {
   // Made beforehand, like the reference's bytes: in a stream it is part of the encoding, at millions of rows a second.
   const parts = byLeaf(await inMemory(client, OURS));
-  let apart = '';
-  let leaves: readonly { readonly leaf: string }[] = [];
-  const open = await seconds(async () => {
-    await client.query('begin');
-    const { rows } = await client.query<{ apart: string }>(
-      `select strata.build_week('account_balances', $1, false)::text as apart`,
-      [weekText(week)],
-    );
-    apart = rows[0]!.apart;
-    ({ rows: leaves } = await client.query<{ leaf: string }>(
-      'select inhrelid::regclass::text as leaf from pg_inherits where inhparent = $1::regclass order by inhrelid',
-      [apart],
-    ));
-  });
+  await client.query('begin');
+  const made = await client.query<{ apart: string }>(
+    `select strata.build_week('account_balances', $1, false)::text as apart`,
+    [weekText(week)],
+  );
+  const { apart } = made.rows[0]!;
+  const { rows: leaves } = await client.query<{ leaf: string }>(
+    'select inhrelid::regclass::text as leaf from pg_inherits where inhparent = $1::regclass order by inhrelid',
+    [apart],
+  );
   const copy = await seconds(async () => {
     for (const [remainder, part] of parts.entries()) await copyInto(client, leaves[remainder]!.leaf, part);
   });
@@ -142,7 +138,7 @@ const loadOurs = async (client: ClientBase, week: number): Promise<PartSeconds> 
   const attach = await seconds(() =>
     client.query(`select strata.attach_week('account_balances', $1, $2)`, [weekText(week), apart]),
   );
-  return { open, copy, keys, attach, commit: await seconds(() => client.query('commit')) };
+  return { copy, keys, attach, commit: await seconds(() => client.query('commit')) };
 };
 
 const REFERENCE_INDEXES = [

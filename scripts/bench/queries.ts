@@ -23,8 +23,9 @@ import { median, result, type BenchResult } from './result.ts';
 
 /** Lengths of the history at which a balance as of a time is asked. */
 const SHORT_WEEKS = 13;
-/** Balances asked as of a time. */
+/** Balances asked as of a time, and what one may take. */
 const LOOKUPS = 500;
+const LOOKUP_LIMIT_US = 1000;
 
 /** Yields `load`, `disk`, `query …`, `as-of …` and `holders …`, which share their data; then `stream …`. */
 export async function* queriesBench(options: BenchOptions): AsyncGenerator<BenchResult> {
@@ -52,7 +53,8 @@ const measure = async (client: ClientBase, options: BenchOptions): Promise<Bench
   const costs: LoadCost[] = [];
   for (let week = 0; week < SHORT_WEEKS; week++) costs.push(await loadWeek(client, week));
   await settle(client, SHORT_WEEKS);
-  const short = await lookUp(client, SHORT_WEEKS);
+  const asked = await drawLookUps(client, SHORT_WEEKS);
+  const short = await lookUp(client, asked);
   say(`${SHORT_WEEKS} weeks: a balance as of a time in ${short.toFixed(2)} ms`);
   for (let week = SHORT_WEEKS; week < SHAPE.weeks; week++) {
     costs.push(await loadWeek(client, week));
@@ -68,7 +70,8 @@ const measure = async (client: ClientBase, options: BenchOptions): Promise<Bench
   );
   await settle(client, SHAPE.weeks);
   say('settled');
-  const long = await lookUp(client, SHAPE.weeks);
+  const long = await lookUp(client, asked);
+  const anywhere = await lookUp(client, await drawLookUps(client, SHAPE.weeks));
   const bytes = await bytesOf(client, 'strata.account_balances');
   return [
     result(
@@ -82,10 +85,17 @@ const measure = async (client: ClientBase, options: BenchOptions): Promise<Bench
     ...(await layoutCases(client, runs)),
     result(
       'queries',
-      `as-of balance, ${SHAPE.weeks} weeks against ${SHORT_WEEKS}, microseconds`,
+      `as-of balance, the same questions with ${SHAPE.weeks} weeks of history and with ${SHORT_WEEKS}`,
       long * 1000,
       'µs',
       short * 1000,
+    ),
+    result(
+      'queries',
+      `as-of balance anywhere in ${SHAPE.weeks} weeks`,
+      anywhere * 1000,
+      'µs',
+      LOOKUP_LIMIT_US,
     ),
     ...(await holdersCases(client, options)),
     // Last, for it adds a week to the reference.
@@ -179,24 +189,38 @@ const layoutCases = async (client: ClientBase, runs: number): Promise<BenchResul
   return results;
 };
 
-/** Median milliseconds of a balance as of a random time, there and back; of keys as often as they have rows, warm. */
-const lookUp = async (client: ClientBase, weeks: number): Promise<number> => {
-  const { rows } = await client.query<{ account: Buffer; asset: string }>(
-    `select account_address as account, asset_id::text as asset from strata.account_balances tablesample bernoulli (1)
+/** An account, an asset and an instant. */
+type LookUp = readonly [Buffer, string, string];
+
+/**
+ * Keys as often as they have rows in so many weeks, and a random instant before that row. (What is asked as of a later instant than
+ * the last row of all is answered by the state, whatever the history.)
+ */
+const drawLookUps = async (client: ClientBase, weeks: number): Promise<readonly LookUp[]> => {
+  const { rows } = await client.query<{ account: Buffer; asset: string; at: Date }>(
+    `select account_address as account, asset_id::text as asset, "timestamp" as at from strata.account_balances tablesample bernoulli (1)
       where "timestamp" < $2 order by random() limit $1`,
     [LOOKUPS, weekText(weeks)],
   );
-  const span = Date.parse(weekText(weeks)) - Date.parse(weekText(0));
-  const asked = rows.map(({ account, asset }) => [
+  const first = Date.parse(weekText(0));
+  return rows.map(({ account, asset, at }) => [
     account,
     asset,
-    new Date(Date.parse(weekText(0)) + Math.random() * span).toISOString(),
+    new Date(first + Math.random() * (at.getTime() - first)).toISOString(),
   ]);
+};
+
+/** Median milliseconds of such a question, there and back, warm. */
+const lookUp = async (client: ClientBase, asked: readonly LookUp[]): Promise<number> => {
   const times: number[] = [];
   for (const pass of ['warm', 'counted']) {
     for (const values of asked) {
       const started = performance.now();
-      await client.query({ name: 'as-of', text: 'select strata.balance_at($1, $2, $3)', values });
+      await client.query({
+        name: 'as-of',
+        text: 'select strata.balance_at($1, $2, $3)',
+        values: [...values],
+      });
       if (pass === 'counted') times.push(performance.now() - started);
     }
   }

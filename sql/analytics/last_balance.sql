@@ -7,6 +7,8 @@ set search_path = pg_catalog, strata, pg_temp
 set datestyle = 'ISO'
 -- Planned for the values at hand: a plan for any account and any time would open every week.
 set plan_cache_mode = force_custom_plan
+-- Weeks are pruned by their bounds; to test the CHECKs that prove them takes a fifth of the planning.
+set constraint_exclusion = off
 as $$
 #variable_conflict use_column
 declare
@@ -43,7 +45,7 @@ begin
     exit when lower <= opened;
     upper := lower;
     passed := passed + stride;
-    stride := 1 + passed / case strata.topology() when 'citus' then 1 else 8 end;
+    stride := 1 + passed / case when passed > 64 or strata.topology() = 'citus' then 1 else 8 end;
   end loop;
   select o.balance, o."timestamp" into balance, "timestamp"
     from strata.account_balances_opening o where o.account_address = account and o.asset_id = asset and o."timestamp" < cut;

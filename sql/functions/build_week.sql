@@ -40,6 +40,13 @@ begin
   loop
     execute format('create table %1$I.%2$I partition of %1$I.%3$I %4$s%5$s', schema_name, week || '_' || leaf.name, week, leaf.bound, storage);
   end loop;
+  -- LIKE leaves them behind.
+  for part in
+    select format('alter table %I.%I alter column %I set statistics %s', schema_name, week, a.attname, a.attstattarget)
+      from pg_attribute a where a.attrelid = s.parent and a.attnum > 0 and not a.attisdropped and a.attstattarget >= 0
+  loop
+    execute part;
+  end loop;
   -- Whoever owns the root can alter it only if the partitions are theirs, too.
   for part in
     select format('%I.%I', schema_name, p.relname) from pg_class p join pg_class r on r.oid = s.parent and r.relowner <> p.relowner

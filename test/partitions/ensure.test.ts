@@ -210,6 +210,16 @@ describe('a week keeper', () => {
 });
 
 describe('create_partition_set', () => {
+  it.runIf(database.topology === 'single')('gives a week the statistics targets of its root', async () => {
+    await ensure('2026-02-02');
+    const { rows } = await database.pool.query<{ table: string; target: number }>(
+      `select a.attrelid::regclass::text as table, a.attstattarget as target from pg_attribute a
+        where a.attrelid in (select t.relid from pg_partition_tree('strata.balance_changes_2026_02_01') t) and a.attname = 'account_address'`,
+    );
+    expect(rows).toHaveLength(5);
+    for (const { target } of rows) expect(target).toBe(20);
+  });
+
   it('takes a user table partitioned by time, under its own modulus', async () => {
     await database.pool.query(
       'create table public.visits (at timestamptz not null, who bytea not null) partition by range (at)',

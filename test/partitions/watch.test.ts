@@ -178,6 +178,7 @@ describe('the watch', () => {
 
   it('tells of a consolidation that was left lying, not of one that is under way', async () => {
     const { pool } = database;
+    await pool.query(`select strata.ensure_weeks('account_balances', '2025-09-01', '2025-09-01')`);
     const checks = async (): Promise<string[]> =>
       (await watchSets(pool, NOW))
         .filter(({ set: name }) => name === 'account_balances')
@@ -186,14 +187,15 @@ describe('the watch', () => {
       `insert into strata.consolidations (set_name, lower_bound, upper_bound, step, week, week_name, stage_name, heap_order)
        values ('account_balances', '2025-08-31', '2025-09-07', 'copying', 0, 'w', 's', 'key')`,
     );
-    expect(await checks()).toEqual(['unfinished consolidations']);
+    const lying = ['runway', 'unconsolidated weeks', 'unfinished consolidations'];
+    expect(await checks()).toEqual(lying);
     const worker = await pool.connect();
     await worker.query(
       `insert into strata.maintenance_runs (set_name, verb) values ('account_balances', 'consolidate')`,
     );
-    expect(await checks()).toEqual([]);
+    expect(await checks()).toEqual(['runway']);
     await pool.query(`update strata.maintenance_runs set backend_pid = 0 where outcome = 'running'`);
-    expect(await checks()).toEqual(['unfinished consolidations']);
+    expect(await checks()).toEqual(lying);
     worker.release();
   });
 });

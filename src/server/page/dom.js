@@ -60,7 +60,13 @@ export const table = (caption, columns, rows, options = {}) =>
       h(
         'tr',
         {},
-        ...columns.map(({ head, num }) => h('th', { scope: 'col', class: num ? 'num' : null, text: head })),
+        ...columns.map((column) =>
+          h('th', {
+            scope: 'col',
+            class: column.num || /\b(num|amount)\b/.test(column.class ?? '') ? 'num' : null,
+            text: column.head,
+          }),
+        ),
       ),
     ),
     h(

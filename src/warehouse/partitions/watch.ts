@@ -34,7 +34,7 @@ const readSets = async (database: Pool | Client, now: Date): Promise<WatchedSet[
   const at = now.toISOString();
   const sets = await sql<SetRow>`
     select s.set_name as "set", format('%I.%I', n.nspname, c.relname) as root, s.premake, s.size_alert,
-           ${at}::timestamptz - s.consolidate_after as consolidate_before,
+           case when not ${isRunning('consolidate')} then ${at}::timestamptz - s.consolidate_after end as consolidate_before,
            coalesce((select array_agg(h.partition_name order by h.lower_bound) from strata.held_partitions h
                       where h.set_name = s.set_name and h.state = 'held' and h.drop_after <= ${at}::timestamptz), '{}') as overdue,
            coalesce((select array_agg(h.partition_name order by h.lower_bound) from strata.held_partitions h
