@@ -150,8 +150,28 @@ const runOnce = async (
   tell({ reorgs, ...(follow ? { followed: 1 } : {}) });
 };
 
-/** Plays a history, and asserts at its end that the tables are those of one clean pass over the final chain. */
-export const playHistory = async (pool: Pool, url: string, { seed, catchUp }: History): Promise<Told> => {
+/** Tries again after a deadlock, as a supervised stream does. */
+const afterDeadlocks = async (most: number, work: () => Promise<void>): Promise<void> => {
+  for (let left = most; ; left -= 1) {
+    try {
+      return await work();
+    } catch (thrown) {
+      if (left === 0 || asWarehouseError(thrown).detail.sqlstate !== '40P01') throw thrown;
+    }
+  }
+};
+
+/**
+ * Plays a history, and asserts at its end that the tables are those of one clean pass over the final chain.
+ *
+ * @param deadlocks that one run of a stream may meet: none on one server
+ */
+export const playHistory = async (
+  pool: Pool,
+  url: string,
+  { seed, catchUp }: History,
+  deadlocks = 0,
+): Promise<Told> => {
   const dice = diceOf(seed);
   const stream = `simulated_${(histories += 1)}`;
   const deepest = catchUp ? [5, 20, 64][dice(3)]! : Infinity;
@@ -171,6 +191,8 @@ export const playHistory = async (pool: Pool, url: string, { seed, catchUp }: Hi
           stopAfter: dice(4) === 0 ? 1 + dice(40) : null,
         }
       : { settings, from: null, follow: false, stopAfter: null };
+  const play = (run: Run): Promise<void> =>
+    afterDeadlocks(deadlocks, () => runOnce(server, stream, run, tell));
   const misbehave = async (): Promise<void> => {
     const crash = { at: 1 + dice(catchUp ? 60 : 14), sent: dice(2) === 0 };
     // The first connection holds the lock of the run; a loader that dies, dies in one of its transactions, and with
@@ -178,7 +200,7 @@ export const playHistory = async (pool: Pool, url: string, { seed, catchUp }: Hi
     const own = dice(3) === 0 ? createPool(url) : null;
     const through = own === null ? pool : crashingPool(own, crash, 1 + dice(4));
     const run = { through, mischief: drawMischief(dice), ...parallelRun() };
-    await runOnce(server, stream, run, tell).catch((thrown: unknown) => {
+    await play(run).catch((thrown: unknown) => {
       tell({ failures: 1 });
       const error = asWarehouseError(thrown);
       if (!['connection', 'protocol'].includes(error.kind)) throw thrown;
@@ -194,13 +216,8 @@ export const playHistory = async (pool: Pool, url: string, { seed, catchUp }: Hi
     // Whoever began in the middle has the rest to do; what is left of it is loaded beside the live stream, or by the run behind.
     const from = catchUp ? 0 : null;
     if (catchUp && dice(2) === 0)
-      await runOnce(
-        server,
-        stream,
-        { ...peace, ...parallelRun(), from, follow: true, stopAfter: null },
-        tell,
-      );
-    await runOnce(server, stream, { ...peace, ...parallelRun(), from, follow: false, stopAfter: null }, tell);
+      await play({ ...peace, ...parallelRun(), from, follow: true, stopAfter: null });
+    await play({ ...peace, ...parallelRun(), from, follow: false, stopAfter: null });
     await expectCleanPass(pool, stream, chain, kind);
   } finally {
     await server.stop();
