@@ -143,8 +143,7 @@ export const readStatus = async (pool: Pool): Promise<WarehouseStatus> => {
     select s.set_name, count(p.partition)::int as weeks, coalesce(sum(p.leaves), 0)::int as leaves,
            to_char(min(p.lower_bound) at time zone 'UTC', 'YYYY-MM-DD') as first_week,
            to_char(max(p.upper_bound) at time zone 'UTC', 'YYYY-MM-DD') as covered_until,
-           coalesce(sum((select sum(pg_total_relation_size(t.relid)) from pg_partition_tree(p.partition) t)), 0)::bigint
-             + coalesce(sum(stored.bytes), 0)::bigint as bytes
+           coalesce(sum(coalesce(stored.bytes, (select sum(pg_total_relation_size(t.relid)) from pg_partition_tree(p.partition) t))), 0)::bigint as bytes
       from strata.partition_sets s
       left join lateral strata.set_partitions(s.set_name) p on true
       left join strata.table_bytes() stored on stored.relation = p.partition

@@ -6,7 +6,16 @@
  * ```
  */
 import { instantOf, instantText, weekOf, weekStart } from '../../runtime/instant.ts';
-import type { Atlas, AtlasHeld, AtlasProof, AtlasSet, AtlasWeek, AtlasWork } from './atlas.ts';
+import type {
+  Atlas,
+  AtlasHeld,
+  AtlasLeaf,
+  AtlasProof,
+  AtlasSet,
+  AtlasWeek,
+  AtlasWork,
+  TableSize,
+} from './atlas.ts';
 
 /** What a week is; `gap` is a week that ought to be there, `other` a partition that is not one whole week. */
 export type StratumState =
@@ -69,8 +78,8 @@ export interface SetMap {
   readonly held_bytes: number;
 }
 
-/** Bytes by table. */
-export type Sizes = ReadonlyMap<number, number>;
+/** Sizes by table. */
+export type Sizes = ReadonlyMap<number, TableSize>;
 
 const iso = (date: Date | null): string | null => date?.toISOString() ?? null;
 
@@ -136,7 +145,7 @@ const drawWeek = (week: AtlasWeek, known: Known): Stratum => {
   const at = week.lower?.getTime() ?? Number.NaN;
   const work = known.work.get(at) ?? null;
   const aside = known.aside.get(at) ?? null;
-  const leaves = week.leaves.map(({ oid }) => known.sizes.get(oid) ?? null);
+  const leaves = week.leaves.map(({ oid }) => known.sizes.get(oid)?.bytes ?? null);
   return {
     start: iso(week.lower),
     end: iso(week.upper),
@@ -144,7 +153,7 @@ const drawWeek = (week: AtlasWeek, known: Known): Stratum => {
     state: work === null ? stateOf(week, known) : 'consolidating',
     weeks: 1,
     bytes: sum(leaves),
-    rows: sum(week.leaves.map(({ rows }) => (rows < 0 ? null : rows))),
+    rows: sum(week.leaves.map((leaf) => rowsOf(leaf, known.sizes.get(leaf.oid)))),
     leaves,
     step: work?.step ?? null,
     error: work?.error ?? null,
@@ -152,6 +161,10 @@ const drawWeek = (week: AtlasWeek, known: Known): Stratum => {
     proof: proofOf(known.proofs.get(at)),
   };
 };
+
+/** Rows of a table: those in its shards, where it has some. */
+const rowsOf = (leaf: AtlasLeaf, size: TableSize | undefined): number | null =>
+  size?.rows !== undefined ? size.rows : leaf.rows < 0 ? null : leaf.rows;
 
 const stateOf = (week: AtlasWeek, { now, frontiers }: Known): StratumState => {
   const { lower, upper, leaves } = week;

@@ -11,7 +11,7 @@ import { topologyOf } from '../../topology.ts';
 import { asMaintainer } from '../apply.ts';
 import { carryOut, type Patience } from '../carry-out.ts';
 import { basisOf, momentary, plainStep, refuseStale, unknownSet, type Plan, type Step } from '../plan.ts';
-import { readWeeks, type WeekInfo } from '../weeks.ts';
+import { readWeeks, STORED_BY_COLUMN, type WeekInfo } from '../weeks.ts';
 import {
   applyConsolidate,
   type ConsolidatedWeek,
@@ -20,9 +20,6 @@ import {
 } from './apply.ts';
 import { planConsolidate, type ConsolidateOptions } from './plan.ts';
 import { applyUndoConsolidation, planUndoConsolidation } from './undo.ts';
-
-/** The one set whose rows are only added: balances of all later weeks change with a late row. */
-const STORED_BY_COLUMN = 'balance_changes';
 
 /** Loads hold the set for a batch; who waits for us in turn is let through after this. */
 const PATIENCE: Patience = { lockWait_ms: 5_000, pause_ms: 1_000, attempts: 10 };
