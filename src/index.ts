@@ -163,6 +163,7 @@ export {
 export { readParameters, type GivenParameters } from './warehouse/analytics/parameters.ts';
 export { explainQuery, runQuery, type ExplainedQuery, type RunOptions } from './warehouse/analytics/run.ts';
 export { touchedInWords, type TouchedPartitions } from './warehouse/analytics/touched.ts';
+export { askedInWords, type AskedShards } from './warehouse/analytics/touched-shards.ts';
 export { addPrices, type AddedPrices, type AddPricesOptions } from './warehouse/prices.ts';
 export { runDemo, type DemoReport } from './devnet/demo.ts';
 export {

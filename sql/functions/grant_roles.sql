@@ -31,6 +31,7 @@ begin
     strata.verify_state(int), strata.verify_sums(), strata.verify_snapshots(int), strata.verify_ledger(),
     strata.topology(), strata.is_distributed(oid), strata.parts_of(regclass), strata.folded_predicate(text),
     strata.in_shard_rows(bigint, text, text, text[]), strata.in_shards_rows(text, text[]),
+    strata.in_shards_rows_of(bytea, text, text[]),
     strata.week_key(timestamptz), strata.week_info(text), strata.partition_type(text), strata.require_set(text),
     strata.partition_info(text), strata.partition_distribution(text), strata.find_missing_weeks(text),
     strata.explain_query(text, timestamptz, timestamptz, text), strata.consolidation_obstacles(text, regclass),
