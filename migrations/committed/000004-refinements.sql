@@ -1,5 +1,5 @@
 --! Previous: sha1:ac5d7cb72c24aba9322b0029e766c3e8ee4e8fb7
---! Hash: sha1:34fdbefefb815d661dffed1f5e3208390362bfe8
+--! Hash: sha1:037737445ad8cf4d61a11d5534790fc304800542
 --! Message: refinements
 
 --! Included functions/tables_of.sql
@@ -181,6 +181,26 @@ $$;
 comment on function strata.undo_retention(bigint) is
   'Puts the weeks of the newest retention of a set back, without a scan, and with them what opening balances and balance_status said before; in one transaction. Weeks dropped already stay dropped: then balances cannot be put back, other sets from the last dropped week on. Returns the weeks that are attached again.';
 --! EndIncluded functions/undo_retention.sql
+--! Included functions/in_shard_rows.sql
+create or replace function strata.in_shard_rows(shard bigint, stamp text, function text, arguments text[]) returns setof jsonb
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+-- Costs that say "never" would have every statement compiled; a coordinator's sessions have it off, a worker's have not.
+set jit = off
+as $$
+begin
+  if to_regproc(format('strata_shards.%s_%s_%s', function, shard, stamp)) is null then
+    raise exception 'shard % has come to this node without its functions', shard
+      using errcode = 'object_not_in_prerequisite_state', hint = 'Run `pgstrata migrate`, which makes them, as the next fold does.';
+  end if;
+  return query execute format('select to_jsonb(r) from strata_shards.%I(%s) r', format('%s_%s_%s', function, shard, stamp),
+    (select string_agg(quote_nullable(a), ', ' order by place) from unnest(arguments) with ordinality u(a, place)));
+end
+$$;
+
+comment on function strata.in_shard_rows(bigint, text, text, text[]) is
+  'in_shard() for a function that returns rows and writes nothing: each as JSON, whose numbers are exact.';
+--! EndIncluded functions/in_shard_rows.sql
 --! Included functions/in_shards_rows_of.sql
 create or replace function strata.in_shards_rows_of(account bytea, function text, variadic arguments text[] default '{}') returns setof jsonb
 language plpgsql stable
