@@ -20,8 +20,6 @@ interface Health {
   readonly user: string;
   /** Nodes that another one, or this one as the user, does not reach. */
   readonly deaf: readonly string[];
-  /** Shards that were moved and have not their functions yet. */
-  readonly bare: number;
 }
 
 /** Counts on each node the shards that lie there without the functions of this version. */
@@ -34,12 +32,20 @@ const BARE = `
 const readHealth = async (pool: Pool): Promise<Health> => {
   const { rows } = await sql<Health>`
     select current_user as "user",
-           coalesce((select array_agg(distinct format('%s:%s', to_nodename, to_nodeport)) from citus_check_cluster_node_health() where not result), '{}') as deaf,
-           (select coalesce(sum(r.result::int) filter (where r.success), 0)::int
-              from run_command_on_all_nodes(format(${BARE}, strata.shard_stamp())) r) as bare`.execute(
+           coalesce((select array_agg(distinct format('%s:%s', to_nodename, to_nodeport)) from citus_check_cluster_node_health() where not result), '{}') as deaf`.execute(
     on(pool),
   );
   return rows[0]!;
+};
+
+/** Shards that were moved and have not their functions yet. */
+const countBare = async (pool: Pool): Promise<number> => {
+  const { rows } = await sql<{ bare: number }>`
+    select coalesce(sum(r.result::int) filter (where r.success), 0)::int as bare
+      from run_command_on_all_nodes(format(${BARE}, (select max(s.stamp) from strata.shards s))) r`.execute(
+    on(pool),
+  );
+  return rows[0]?.bare ?? 0;
 };
 
 /** Where the warehouse of a migrated database lies. */
@@ -58,7 +64,7 @@ export const checkCluster = async (pool: Pool): Promise<Finding> => {
         };
   }
   const says = `citus: ${cluster.shards} shards on ${cluster.workers} workers`;
-  const { user, deaf, bare } = await readHealth(pool);
+  const { user, deaf } = await readHealth(pool);
   if (deaf.length > 0)
     return {
       check,
@@ -66,6 +72,7 @@ export const checkCluster = async (pool: Pool): Promise<Finding> => {
       says: `${says}; ${deaf.join(', ')} does not answer ${user}`,
       remedy: `Start that node: what it had prepared is committed or rolled back by Citus within a minute. Where it runs, let ${user} log in there: Citus asks its nodes as whoever asks (pg_hba.conf, pg_dist_authinfo).`,
     };
+  const bare = await countBare(pool);
   return bare === 0
     ? { check, state: 'ok', says }
     : {

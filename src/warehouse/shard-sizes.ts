@@ -52,3 +52,10 @@ export const readShardSizes = async (
      group by 1`.execute(on(database));
   return new Map(rows.map((row) => [row.relation, row]));
 };
+
+/** Bytes of some tables in all their shards. */
+export const bytesOf = (sizes: ReadonlyMap<number, ShardedTable>, relations: readonly number[]): number =>
+  relations.reduce((sum, relation) => {
+    const size = sizes.get(relation);
+    return sum + (size === undefined ? 0 : size.heap_bytes + size.index_bytes);
+  }, 0);

@@ -84,7 +84,7 @@ await onCluster('shards that move', () => {
       const state = (): Promise<string> => valueOf(pool, 'select state::text from citus_rebalance_status()');
       let step = 1;
       do {
-        const at = 3n * WEEK + 2n * DAY + BigInt(step) * HOUR;
+        const at = 3n * WEEK + 2n * DAY + (BigInt(step) * HOUR) / 60n;
         await stream.play(blocksOf([move(0, 1, step, at), move(1, 2, 1, DAY + HOUR)]), step++);
       } while (!['finished', 'failed'].includes(await state()));
       expect(await state()).toBe('finished');

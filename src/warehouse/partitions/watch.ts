@@ -10,7 +10,7 @@ import {
   type WatchedSet,
   type WatchedWeek,
 } from './alerts.ts';
-import { liesInShards, STORED_BY_COLUMN } from './weeks.ts';
+import { columnarAtHand, liesInShards, STORED_BY_COLUMN } from './weeks.ts';
 
 /**
  * Looks over every managed set; catalog and journals only. Without anything to say of a set there is nothing about it.
@@ -32,7 +32,7 @@ const readSets = async (database: Pool | Client, now: Date): Promise<WatchedSet[
   const sets = await sql<SetRow>`
     select s.set_name as "set", format('%I.%I', n.nspname, c.relname) as root, s.premake, s.size_alert,
            ${at}::timestamptz - s.consolidate_after as consolidate_before,
-           s.set_name = ${STORED_BY_COLUMN} and exists (select from pg_available_extensions where name = 'citus_columnar') as by_column,
+           s.set_name = ${STORED_BY_COLUMN} and ${columnarAtHand} as by_column,
            coalesce((select array_agg(h.partition_name order by h.lower_bound) from strata.held_partitions h
                       where h.set_name = s.set_name and h.state = 'held' and h.drop_after <= ${at}::timestamptz), '{}') as overdue,
            coalesce((select array_agg(h.partition_name order by h.lower_bound) from strata.held_partitions h

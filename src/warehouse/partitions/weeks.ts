@@ -58,6 +58,11 @@ export const readWeeks = async (database: Pool | Client, set: string): Promise<r
 /** The one set whose rows are only added, so that old weeks may be stored by column: balances of all later weeks change with a late row. */
 export const STORED_BY_COLUMN = 'balance_changes';
 
+/** Whether a week can be stored by column here: only a superuser may create that extension, whoever's function asks for it. */
+export const columnarAtHand = sql<boolean>`(exists (select from pg_extension where extname = 'citus_columnar')
+  or exists (select from pg_available_extensions where name = 'citus_columnar')
+     and (select r.rolsuper from pg_roles r where r.oid = (select p.proowner from pg_proc p where p.oid = to_regproc('strata.store_week'))))`;
+
 /** Whether the rows of such a week are in the shards of a cluster. */
 export const liesInShards = (kind: WeekKind): boolean => kind === 'sharded' || kind === 'columnar';
 
