@@ -2,6 +2,7 @@
 import type { RecordBatch, Schema } from 'apache-arrow';
 import type { BlockRange } from '../chain/range.ts';
 import type { Client } from '../db/query.ts';
+import { WarehouseError } from '../runtime/errors.ts';
 import type { InvalidSpan, RangeCount } from './state/store.ts';
 import type { StreamDefinition } from './stream-state.ts';
 
@@ -89,3 +90,24 @@ export const addCounts = (a: RangeCount, b: RangeCount): RangeCount => ({
   maxTime:
     a.maxTime === null || b.maxTime === null ? (a.maxTime ?? b.maxTime) : Math.max(a.maxTime, b.maxTime),
 });
+
+/**
+ * What a dataset's `prepare` opened, for the methods that come after it.
+ *
+ * @throws WarehouseError `internal` from `get` before the first `set`
+ */
+export const createPrepared = <T extends object>(): {
+  readonly get: () => T;
+  readonly set: (value: T) => void;
+} => {
+  let held: T | null = null;
+  return {
+    get: () => {
+      if (held === null) throw new WarehouseError('internal', 'a dataset was used before it was prepared');
+      return held;
+    },
+    set: (value) => {
+      held = value;
+    },
+  };
+};

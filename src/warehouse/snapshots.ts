@@ -14,10 +14,9 @@ import { headerFrame, trailerFrame } from '../arrow/frame.ts';
 import { copyIn } from '../db/copy-in.ts';
 import { on, type Client, type Pool } from '../db/query.ts';
 import type { SnapshotsConfig } from '../runtime/config.ts';
-import { WarehouseError } from '../runtime/errors.ts';
 import { instantOf } from '../runtime/instant.ts';
 import { createAssetBook, writeAssets } from './assets.ts';
-import { addCounts, NOTHING, type Dataset, type LoadBuffer } from './datasets.ts';
+import { addCounts, createPrepared, NOTHING, type Dataset, type LoadBuffer } from './datasets.ts';
 import { openWeeks, refuseDropped, type WeekKeeper } from './partitions/ensure.ts';
 import { quarantine, type Refused } from './quarantine.ts';
 import { createArrivalCounter } from './row-counter.ts';
@@ -57,11 +56,7 @@ export const createSnapshots = (
   now: Date,
 ): Dataset => {
   const { grain, only_changes: onlyChanges } = config;
-  let opened: Opened | null = null;
-  const get = (): Opened => {
-    if (opened === null) throw new WarehouseError('internal', 'a dataset was used before it was prepared');
-    return opened;
-  };
+  const { get, set } = createPrepared<Opened>();
   return {
     partRows: PART_ROWS,
     definition: {
@@ -73,7 +68,7 @@ export const createSnapshots = (
     },
     sets: () => Promise.resolve(['account_balances', 'snapshot_rows']),
     prepare: async (schema) => {
-      opened = await openSnapshots(pool, stream, config, schema, hasBlocks, now);
+      set(await openSnapshots(pool, stream, config, schema, hasBlocks, now));
     },
     createBuffer: () => createSnapshotBuffer(get().reading, config.network_column),
     reserve: async (buffer, open) => {

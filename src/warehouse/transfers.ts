@@ -17,7 +17,7 @@ import {
 } from './balances.ts';
 import { createAssetBook, writeAssets } from './assets.ts';
 import { copyApart, createWeekOpener, weeksApart, type WeekOpener } from './backfill/router.ts';
-import { addCounts, NOTHING, type Dataset, type LoadBuffer } from './datasets.ts';
+import { addCounts, createPrepared, NOTHING, type Dataset, type LoadBuffer } from './datasets.ts';
 import { openWeeks, refuseDropped, type WeekKeeper } from './partitions/ensure.ts';
 import { quarantine, type Refused } from './quarantine.ts';
 import { createRowCounter } from './row-counter.ts';
@@ -65,11 +65,7 @@ export const createTransfers = (
   const opener: WeekOpener | null = bulk ? createWeekOpener(pool, now) : null;
   /** Whether the transaction has changed anything but weeks that stand beside the set. */
   let inSet = false;
-  let opened: Opened | null = null;
-  const get = (): Opened => {
-    if (opened === null) throw new WarehouseError('internal', 'a dataset was used before it was prepared');
-    return opened;
-  };
+  const { get, set } = createPrepared<Opened>();
   return {
     partRows: PART_ROWS,
     definition: {
@@ -93,7 +89,7 @@ export const createTransfers = (
         counter: createRowCounter(),
       };
       const balanceWeeks = await openWeeks(pool, 'account_balances', now);
-      opened = { weeks, balanceWeeks, reading, leafOf: createLeafOf(weeks.modulus) };
+      set({ weeks, balanceWeeks, reading, leafOf: createLeafOf(weeks.modulus) });
     },
     createBuffer: () => createTransferBuffer(get(), bulk),
     reserve: async (buffer, open) => {
