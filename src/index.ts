@@ -118,6 +118,12 @@ export {
   type ConsolidateEvent,
   type ConsolidateResult,
 } from './warehouse/partitions/consolidate/apply.ts';
+export {
+  applyOldWeeks,
+  applyUndoOldWeeks,
+  planOldWeeks,
+  planUndoOldWeeks,
+} from './warehouse/partitions/consolidate/columnar.ts';
 export { applyUndoConsolidation, planUndoConsolidation } from './warehouse/partitions/consolidate/undo.ts';
 export { recoverConsolidations } from './warehouse/partitions/consolidate/recover.ts';
 export { type AdoptRequest } from './warehouse/partitions/adopt/adoption.ts';
