@@ -19,6 +19,9 @@ const FACTORS: readonly (readonly [pattern: RegExp, factor: string])[] = [
   [/./u, '20x'],
 ];
 
+/** Files whose cases are shared out among so many processes at once, each with a server of its own and other seeds; all others have one. */
+const LANES: readonly (readonly [pattern: RegExp, lanes: number])[] = [[/simulator/u, 2]];
+
 const SEED_LIMIT = 2 ** 31;
 
 const factorOf = (file: string): string => FACTORS.find(([pattern]) => pattern.test(file))?.[1] ?? '1x';
@@ -33,8 +36,23 @@ const randomTests = (names: readonly string[]): string[] =>
 
 const VITEST = join(createRequire(import.meta.url).resolve('vitest/package.json'), '..', 'vitest.mjs');
 
+/** What a process of a file is given: a seed, and its share of the cases. */
+interface Lane {
+  readonly seed: string;
+  readonly factor: string;
+}
+
+/** Cases that were asked for by number are one process's, so that a failure comes again as it was. */
+const lanesOf = (file: string, seed: string): readonly Lane[] => {
+  const asked = process.env['PGSTRATA_RANDOM_RUNS'];
+  if (asked !== undefined) return [{ seed, factor: asked }];
+  const lanes = LANES.find(([pattern]) => pattern.test(file))?.[1] ?? 1;
+  const factor = `${Number.parseFloat(factorOf(file)) / lanes}x`;
+  return Array.from({ length: lanes }, (_unused, lane) => ({ seed: String(Number(seed) + lane), factor }));
+};
+
 /** Runs one file; the exit code of vitest. */
-const runFile = async (file: string, seed: string, factor: string): Promise<number> => {
+const runFile = async (file: string, { seed, factor }: Lane): Promise<number> => {
   // No time limit: how long a hundred thousand cases take is not what is tested.
   const tests = spawn(process.execPath, [VITEST, 'run', '--testTimeout=0', '--hookTimeout=0', file], {
     cwd: ROOT,
@@ -61,12 +79,19 @@ const soak = async (names: readonly string[]): Promise<boolean> => {
   let passed = 0;
   for (const file of files) {
     if (stopped) break;
-    const factor = process.env['PGSTRATA_RANDOM_RUNS'] ?? factorOf(file);
-    const again = `PGSTRATA_SEED=${seed} PGSTRATA_RANDOM_RUNS=${factor} npm run soak -- ${file}`;
-    process.stdout.write(`\n── ${file}, ${factor} the cases, seed ${seed}\n   again: ${again}\n`);
+    const lanes = lanesOf(file, seed).map((lane) => ({
+      ...lane,
+      again: `PGSTRATA_SEED=${lane.seed} PGSTRATA_RANDOM_RUNS=${lane.factor} npm run soak -- ${file}`,
+    }));
+    for (const lane of lanes)
+      process.stdout.write(
+        `\n── ${file}, ${lane.factor} the cases, seed ${lane.seed}\n   again: ${lane.again}\n`,
+      );
     const start = performance.now();
-    if ((await runFile(file, seed, factor)) === 0) passed++;
-    else failed.push(again);
+    const codes = await Promise.all(lanes.map((lane) => runFile(file, lane)));
+    const broken = lanes.filter((_lane, index) => codes[index] !== 0);
+    if (broken.length === 0) passed++;
+    failed.push(...broken.map((lane) => lane.again));
     process.stdout.write(`── ${file}: ${minutesSince(start)} min\n`);
   }
   process.stdout.write(`\n${passed} of ${files.length} files passed, seed ${seed}\n`);

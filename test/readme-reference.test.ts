@@ -164,7 +164,7 @@ describe('reference', () => {
       .concat([...readFileSync(join(ROOT, 'test/seed.ts'), 'utf8').matchAll(/'(PGSTRATA_\w+)'/g)])
       .map((match) => match[1] ?? '')
       .filter((name) => /^(?:PG|DATABASE_|TEST_|CONSOLIDATION_)/.test(name));
-    const section = reference.slice(reference.indexOf('## Environment'), reference.indexOf('## Schema'));
+    const section = reference.split(/^## /m).find((part) => part.startsWith('Environment')) ?? '';
     const shown = [...section.matchAll(/^\| ((?:`\w+`(?:, )?)+)/gm)].flatMap((match) =>
       [...(match[1] ?? '').matchAll(/\w+/g)].map(([name]) => name),
     );

@@ -1,6 +1,135 @@
 --! Previous: sha1:ac5d7cb72c24aba9322b0029e766c3e8ee4e8fb7
---! Hash: sha1:037737445ad8cf4d61a11d5534790fc304800542
+--! Hash: sha1:ca2bbf7f0238dd09fbdf1499c32d6de5a13654d2
 --! Message: refinements
+
+--! Included functions/take_back_changes.sql
+create or replace function strata.take_back_changes(source_id smallint, from_block bigint, to_block bigint, min_time timestamptz) returns bigint
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+-- A deep fork of a busy chain is sorted and grouped in memory.
+set work_mem = '64MB'
+as $$
+declare
+  taken  bigint;
+  apart  record;
+  beside bigint;
+  apart_taken bigint := 0;
+  grain  text;
+begin
+  if min_time < (select s.retained_from from strata.partition_sets s where s.set_name = 'balance_changes') then
+    raise exception 'a reorg reaches back to balance changes of %, which are no longer retained', min_time
+      using errcode = 'object_not_in_prerequisite_state',
+            hint = 'Undo the retention of balance_changes, and retain more weeks of it than reorgs are deep.';
+  end if;
+  select st.grain into strict grain
+    from strata.sources src join strata.streams st on st.stream = src.stream where src.source_id = take_back_changes.source_id;
+  perform strata.open_deltas();
+  perform strata.await_shards();
+  if strata.topology() = 'citus' and exists (
+    select from strata.parts_of('strata.balance_changes') w join pg_class c on c.oid = w.partition join pg_am a on a.oid = c.relam
+     where a.amname = 'columnar' and w.upper_bound > coalesce(min_time, '-infinity')
+  ) then
+    -- Rows of a week that is stored by column cannot be deleted: such weeks are turned back, and left alone where nothing is to be deleted.
+    select coalesce(min(c.block_time), 'infinity') into min_time from strata.balance_changes c
+     where c.source_id = take_back_changes.source_id and c.block_num >= from_block and (to_block is null or c.block_num <= to_block)
+       and c.block_time >= coalesce(min_time, '-infinity');
+    perform strata.make_weeks_writable('balance_changes', min_time);
+  end if;
+  -- Weeks beside the set first, and held there: one that was attached between the two would be in neither. Of these nothing is folded yet.
+  for apart in
+    select w.changes from strata.backfill_weeks w
+     where w.state <> 'attached' and w.week_start + interval '168 hours' > coalesce(min_time, '-infinity') order by w.week_start for share
+  loop
+    execute format('delete from %s c where c.source_id = %s and c.block_num >= %s and (%4$L is null or c.block_num <= %4$L)',
+      apart.changes, source_id, from_block, to_block);
+    get diagnostics beside = row_count;
+    apart_taken := apart_taken + beside;
+  end loop;
+  -- The literal time prunes the weeks before the fork. What of this was folded is decided under the lock of the fold, by
+  -- stage_taken_back(): taken here already, that lock would be held while other rows are written, and deadlock with them.
+  execute format($take$
+    with gone as (
+      delete from strata.balance_changes c
+       where c.source_id = %1$s and c.block_num >= %2$s and (%3$L is null or c.block_num <= %3$L)
+         and c.block_time >= %4$L
+      returning c.account_address, c.asset_id, c.block_time, c.block_num, c.delta
+    ), kept as (
+      insert into pg_temp.taken_changes (source_id, account_address, asset_id, period, block_num, delta, change_count)
+      -- period_start() spelt out: a call for each change would take longer than all the rest.
+      select %1$s, g.account_address, g.asset_id, date_bin(interval '1 %5$s', g.block_time, timestamptz '1970-01-01 00:00:00+00'), g.block_num,
+             -sum(g.delta), -count(*)
+        from gone g
+       group by 2, 3, 4, 5
+    )
+    select count(*) from gone
+  $take$, source_id, from_block, to_block, coalesce(min_time, '-infinity'), grain) into taken;
+  insert into pg_temp.taken_blocks values (take_back_changes.source_id, take_back_changes.from_block, take_back_changes.to_block);
+  return taken + apart_taken;
+end
+$$;
+
+comment on function strata.take_back_changes(smallint, bigint, bigint, timestamptz) is
+  'Deletes a source''s changes of blocks from_block to to_block (both inclusive; null is open) and keeps them for fold_deltas(), which takes those that were folded back from the balances; call it before the commit. No change of these blocks may be earlier than min_time. Returns the changes deleted.';
+--! EndIncluded functions/take_back_changes.sql
+
+--! Included analytics/last_balance.sql
+create or replace function strata.last_balance(
+  account bytea, asset bigint, cut timestamptz, out balance numeric, out "timestamp" timestamptz
+)
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+-- A cluster's coordinator writes instants as its session does, and the workers read ISO.
+set datestyle = 'ISO'
+-- Planned for the values at hand: a plan for any account and any time would open every week.
+set plan_cache_mode = force_custom_plan
+as $$
+#variable_conflict use_column
+declare
+  opened timestamptz := (select s.opened_before from strata.balance_status s);
+  state  record;
+  upper  timestamptz := cut;
+  lower  timestamptz;
+  passed int := 0;
+  stride int := 1;
+begin
+  select c.balance, c."timestamp" into state
+    from strata.account_balances_current c where c.account_address = account and c.asset_id = asset;
+  if (state."timestamp" is null or state."timestamp" < cut) and not strata.state_is_stale() then
+    balance := state.balance;
+    "timestamp" := state."timestamp";
+    return;
+  end if;
+  -- The week of that time, then strides back that grow with the way: a statement costs little, but each week that it might need
+  -- has to be planned. On a cluster each statement is a journey.
+  if cut < opened then
+    opened := '-infinity';
+  end if;
+  loop
+    lower := greatest(opened, case
+      when passed < 1000 and isfinite(upper) then strata.week_start(upper - interval '1 microsecond') - interval '7 days' * (stride - 1)
+      else '-infinity' end);
+    select b.balance, b."timestamp" into balance, "timestamp"
+      from strata.account_balances b
+     where b.account_address = account and b.asset_id = asset and b."timestamp" < upper and b."timestamp" >= lower
+     order by b."timestamp" desc limit 1;
+    if found then
+      return;
+    end if;
+    exit when lower <= opened;
+    upper := lower;
+    passed := passed + stride;
+    stride := 1 + passed / case strata.topology() when 'citus' then 1 else 8 end;
+  end loop;
+  select o.balance, o."timestamp" into balance, "timestamp"
+    from strata.account_balances_opening o where o.account_address = account and o.asset_id = asset and o."timestamp" < cut;
+end
+$$;
+
+comment on function strata.last_balance(bytea, bigint, timestamptz) is
+  'The last balance row of a key before an instant, or the opening that retention carried forward; nulls where there is none. From the state where that is early enough, else week by week backwards: the cost does not grow with the history.';
+--! EndIncluded analytics/last_balance.sql
 
 --! Included functions/tables_of.sql
 create or replace function strata.tables_of(relation regclass) returns setof regclass
@@ -398,6 +527,106 @@ $$;
 comment on function strata.balances_at(timestamptz, bigint, bytea) is
   'Every balance but zeros as of an instant, as strata.balance_at() has it: of all accounts or one, in all assets or one. Without an instant the newest balances. Null and burn accounts are among them; see strata.holders_at().';
 --! EndIncluded analytics/balances_at.sql
+--! Included functions/make_weeks_writable.sql
+create or replace function strata.make_weeks_writable(set_name text, from_time timestamptz) returns int
+language plpgsql security definer
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  week   regclass;
+  turned int := 0;
+begin
+  for week in
+    select w.partition from strata.week_info(make_weeks_writable.set_name) w
+     where w.kind = 'columnar' and w.upper_bound > from_time order by w.lower_bound
+  loop
+    perform strata.store_week(make_weeks_writable.set_name, week, 'heap');
+    turned := turned + 1;
+  end loop;
+  return turned;
+end
+$$;
+
+comment on function strata.make_weeks_writable(text, timestamptz) is
+  'Turns the weeks from this instant on that are stored by column back, because rows can be deleted only where they are stored row by row; returns how many. A reorg that deep calls it: security definer, for a loader may turn weeks back and not store them by column.';
+--! EndIncluded functions/make_weeks_writable.sql
+--! Included functions/store_week.sql
+create or replace function strata.store_week(set_name text, week regclass, method text default 'columnar') returns bigint
+language plpgsql security definer
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+set client_min_messages = warning
+as $$
+declare
+  w      record;
+  root   regclass;
+  name   text;
+  apart  text;
+  copied regclass;
+  was    record;
+  now_is record;
+  begun  timestamptz := clock_timestamp();
+begin
+  if store_week.set_name <> 'balance_changes' or store_week.method not in ('columnar', 'heap') then
+    raise exception '% is not stored as %', store_week.set_name, store_week.method
+      using errcode = 'feature_not_supported', hint = 'Only weeks of balance_changes are stored by column: their rows never change. The method is columnar or heap.';
+  end if;
+  select i.* into w from strata.week_info(store_week.set_name) i where i.partition = store_week.week and i.kind in ('sharded', 'columnar');
+  if w.partition is null then
+    raise exception '% is no week of % on a cluster', store_week.week, store_week.set_name using errcode = 'undefined_object';
+  end if;
+  if (w.kind = 'columnar') = (store_week.method = 'columnar') then
+    return 0;
+  end if;
+  if store_week.method = 'columnar' and not exists (select from pg_am where amname = 'columnar') then
+    if not exists (select from pg_available_extensions e where e.name = 'citus_columnar') then
+      raise exception 'this cluster has no columnar storage'
+        using errcode = 'feature_not_supported', hint = 'Install the extension citus_columnar on every node; until then the week stays as it is.';
+    end if;
+    create extension citus_columnar;
+  end if;
+  select s.parent into root from strata.partition_sets s where s.set_name = store_week.set_name;
+  name := w.partition_name;
+  apart := name || '_anew';
+  -- One connection to each node: what one statement makes the next one finds.
+  perform set_config('citus.multi_shard_modify_mode', 'sequential', true);
+  -- Writers of this week wait from here on, readers of the set for the exchange at the end.
+  execute format('lock table %s in share row exclusive mode', week);
+  perform strata.await_shards();
+  select * into was from strata.week_digest(week);
+  execute format('create table strata.%I (like %s including all excluding identity excluding indexes) using %I', apart, week, method);
+  copied := format('strata.%I', apart)::regclass;
+  perform create_distributed_table(copied, 'account_address', colocate_with => root::text);
+  execute format('insert into %s select * from %s', copied, week);
+  -- Named by hand, because the names that are free now are not those it is to have.
+  execute format('alter table %s add constraint %I primary key (account_address, asset_id, block_time, block_num, ordinal, source_id)', copied, apart || '_pkey');
+  if method = 'heap' then
+    perform strata.index_sharded_week(set_name, copied);
+  end if;
+  select * into now_is from strata.week_digest(copied);
+  if (was.row_count, was.hash) is distinct from (now_is.row_count, now_is.hash) then
+    raise exception 'the copy of % is not the week: % rows with hash % there, % with % here', week, was.row_count, was.hash, now_is.row_count, now_is.hash
+      using errcode = 'internal_error', hint = 'Nothing was exchanged and nothing is lost.';
+  end if;
+  execute format('alter table %s detach partition %s', root, week);
+  execute format('drop table %s', week);
+  execute format('alter index strata.%I rename to %I', apart || '_pkey', name || '_pkey');
+  execute format('alter table %s rename to %I', copied, name);
+  perform strata.attach_week(set_name, w.lower_bound, copied);
+  insert into strata.consolidations (set_name, lower_bound, upper_bound, way, step, week, week_name, stage, stage_name, heap_order, row_count,
+                                     proof, detail, started_at, swapped_at, finished_at)
+  values (store_week.set_name, w.lower_bound, w.upper_bound, 'transaction', case method when 'columnar' then 'dropped' else 'undone' end, week, name, copied, name,
+          'time', now_is.row_count,
+          jsonb_build_object('forward', jsonb_build_object('rows', now_is.row_count, 'hash', now_is.hash::text)),
+          jsonb_build_object('stored', method), begun, clock_timestamp(), clock_timestamp());
+  return now_is.row_count;
+end
+$$;
+
+comment on function strata.store_week(text, regclass, text) is
+  'Stores a week of balance_changes on a cluster by column (columnar), or row by row again (heap), in one transaction: a copy is built beside it, compared by row count and an order-free hash of every row, and takes its place. Returns the rows, 0 when the week is stored so already. Writers of the week wait meanwhile, readers of the set for the exchange. Security definer, so that strata_maintainer may call it; a reorg goes through make_weeks_writable().';
+--! EndIncluded functions/store_week.sql
 --! Included functions/grant_roles.sql
 create or replace function strata.grant_roles() returns void
 language plpgsql
@@ -425,6 +654,7 @@ begin
   grant usage on schema strata to strata_reader, strata_loader, strata_maintainer;
   grant select on all tables in schema strata to strata_reader, strata_loader, strata_maintainer;
   grant execute on all routines in schema strata to strata_loader, strata_maintainer;
+  revoke execute on function strata.store_week(text, regclass, text) from strata_loader;
   grant execute on function strata.account(text), strata.account_text(bytea), strata.asset_id(text, text, text, numeric),
     strata.week_start(timestamptz), strata.week_name(text, timestamptz), strata.partition_bounds(regclass), strata.set_partitions(text),
     strata.period_start(text, timestamptz), strata.balance_at(bytea, bigint, timestamptz), strata.sample_predicate(text, int),

@@ -7,6 +7,7 @@ import { withScratchServer } from '../scratch.ts';
 import { FIRST_WEEK, growHistory, HISTORY } from './balances-history.ts';
 import { bulkCase } from './balances-bulk.ts';
 import { liveCase } from './balances-live.ts';
+import { explained, type Cost } from './explained.ts';
 import { median, result, type BenchResult } from './result.ts';
 
 /** Lengths of the history, in weeks. */
@@ -92,34 +93,9 @@ const stateAndGap = (weeks: number): string => {
     from fresh f left join prior p using (account_address, asset_id)`;
 };
 
-/** A measured cost: medians. */
-interface Cost {
-  readonly ms: number;
-  readonly buffers: number;
-}
-
-interface ExplainRow {
-  readonly 'QUERY PLAN': readonly [
-    {
-      readonly Plan: { readonly 'Shared Hit Blocks': number; readonly 'Shared Read Blocks': number };
-      readonly 'Execution Time': number;
-    },
-  ];
-}
-
-const explained = async (client: Client, statement: string): Promise<Cost> => {
-  const { rows } = await client.query<ExplainRow>(
-    `explain (analyze, buffers, timing off, format json) ${statement}`,
-  );
-  const [plan] = rows[0]!['QUERY PLAN'];
-  return {
-    ms: plan['Execution Time'],
-    buffers: plan.Plan['Shared Hit Blocks'] + plan.Plan['Shared Read Blocks'],
-  };
-};
-
-const middle = (costs: readonly Cost[]): Cost => ({
-  ms: median(costs.map(({ ms }) => ms)),
+/** The middle of each. */
+const middle = (costs: readonly Cost[]): { readonly ms: number; readonly buffers: number } => ({
+  ms: median(costs.map(({ execution_ms }) => execution_ms)),
   buffers: median(costs.map(({ buffers }) => buffers)),
 });
 
@@ -128,7 +104,7 @@ const statementCost = async (
   statement: string,
   warmUps: number,
   runs: number,
-): Promise<Cost> => {
+): Promise<ReturnType<typeof middle>> => {
   const costs: Cost[] = [];
   for (let run = -warmUps; run < runs; run++) {
     const cost = await explained(client, statement);
@@ -138,7 +114,12 @@ const statementCost = async (
 };
 
 /** The fold of a batch of {@link BATCH_KEYS} known keys, so many weeks before the end of the history. */
-const foldCost = async (client: Client, weeks: number, lateWeeks: number, runs: number): Promise<Cost> => {
+const foldCost = async (
+  client: Client,
+  weeks: number,
+  lateWeeks: number,
+  runs: number,
+): Promise<ReturnType<typeof middle>> => {
   const costs: Cost[] = [];
   const hours = (weeks - lateWeeks) * 168 - 1;
   for (let run = -WARM_UPS; run < runs; run++) {

@@ -108,35 +108,41 @@ const seconds = async (work: () => Promise<unknown>): Promise<number> => {
 };
 
 /** What loading a week spends its seconds on. */
-export const PARTS = ['open', 'copy', 'keys', 'place', 'commit'] as const;
+export const PARTS = ['open', 'copy', 'keys', 'attach', 'commit'] as const;
 export type PartSeconds = Readonly<Record<(typeof PARTS)[number], number>>;
 
-/** Loads the drawn week into pgstrata's layout as history is: into tables beside the set, keys after the rows, then into place. */
+/**
+ * Loads the drawn week into pgstrata's layout as `ingest` loads a week of the past: into a week beside the set, keys after the rows,
+ * then it is attached. Making its tables is counted here, and not for the reference.
+ */
 const loadOurs = async (client: ClientBase, week: number): Promise<PartSeconds> => {
   // Made beforehand, like the reference's bytes: in a stream it is part of the encoding, at millions of rows a second.
   const parts = byLeaf(await inMemory(client, OURS));
-  await client.query(`select strata.ensure_weeks('account_balances', $1, $1)`, [weekText(week)]);
-  let leaves: readonly { readonly leaf: string; readonly fresh: string }[] = [];
+  let apart = '';
+  let leaves: readonly { readonly leaf: string }[] = [];
   const open = await seconds(async () => {
     await client.query('begin');
-    ({ rows: leaves } = await client.query<{ leaf: string; fresh: string }>(
-      `select l.leaf::text, f.filled::text as fresh
-         from strata.week_leaves('account_balances', $1) l cross join lateral strata.fill_leaf(l.leaf, '{account_address}', 'select null limit 0') f
-        order by l.remainder`,
+    const { rows } = await client.query<{ apart: string }>(
+      `select strata.build_week('account_balances', $1, false)::text as apart`,
       [weekText(week)],
+    );
+    apart = rows[0]!.apart;
+    ({ rows: leaves } = await client.query<{ leaf: string }>(
+      'select inhrelid::regclass::text as leaf from pg_inherits where inhparent = $1::regclass order by inhrelid',
+      [apart],
     ));
   });
   const copy = await seconds(async () => {
-    for (const [remainder, part] of parts.entries()) await copyInto(client, leaves[remainder]!.fresh, part);
+    for (const [remainder, part] of parts.entries()) await copyInto(client, leaves[remainder]!.leaf, part);
   });
   const keys = await seconds(async () => {
-    for (const { leaf, fresh } of leaves)
-      await client.query('select strata.build_indexes_like($1, $2)', [leaf, fresh]);
+    for (const table of [...leaves.map(({ leaf }) => leaf), apart])
+      await client.query(`select strata.build_indexes_like('strata.account_balances', $1)`, [table]);
   });
-  const place = await seconds(() =>
-    client.query('select strata.place_week_partition($1, r) from generate_series(0, 3) r', [weekText(week)]),
+  const attach = await seconds(() =>
+    client.query(`select strata.attach_week('account_balances', $1, $2)`, [weekText(week), apart]),
   );
-  return { open, copy, keys, place, commit: await seconds(() => client.query('commit')) };
+  return { open, copy, keys, attach, commit: await seconds(() => client.query('commit')) };
 };
 
 const REFERENCE_INDEXES = [

@@ -17,6 +17,7 @@ import {
   weekText,
   type LoadCost,
 } from './queries-layouts.ts';
+import { explained, type Cost } from './explained.ts';
 import { streamCases } from './queries-stream.ts';
 import { median, result, type BenchResult } from './result.ts';
 
@@ -162,7 +163,7 @@ const layoutCases = async (client: ClientBase, runs: number): Promise<BenchResul
       costs.reference.push(cost.reference);
     }
     for (const [what, unit, of] of [
-      ['time', 'µs', ({ ms }: Cost) => ms * 1000],
+      ['time', 'µs', ({ planning_ms, execution_ms }: Cost) => (planning_ms + execution_ms) * 1000],
       ['buffers', 'buffers', ({ buffers }: Cost) => buffers],
     ] as const)
       results.push(
@@ -176,33 +177,6 @@ const layoutCases = async (client: ClientBase, runs: number): Promise<BenchResul
       );
   }
   return results;
-};
-
-interface Cost {
-  /** Planning and execution. */
-  readonly ms: number;
-  readonly buffers: number;
-}
-
-interface ExplainRow {
-  readonly 'QUERY PLAN': readonly [
-    {
-      readonly Plan: { readonly 'Shared Hit Blocks': number; readonly 'Shared Read Blocks': number };
-      readonly 'Planning Time': number;
-      readonly 'Execution Time': number;
-    },
-  ];
-}
-
-const explained = async (client: ClientBase, statement: string): Promise<Cost> => {
-  const { rows } = await client.query<ExplainRow>(
-    `explain (analyze, buffers, timing off, format json) ${statement}`,
-  );
-  const [plan] = rows[0]!['QUERY PLAN'];
-  return {
-    ms: plan['Planning Time'] + plan['Execution Time'],
-    buffers: plan.Plan['Shared Hit Blocks'] + plan.Plan['Shared Read Blocks'],
-  };
 };
 
 /** Median milliseconds of a balance as of a random time, there and back; of keys as often as they have rows, warm. */
@@ -234,7 +208,8 @@ const lookUp = async (client: ClientBase, weeks: number): Promise<number> => {
  * begins later also reads the asset's earlier rows, for what its accounts brought along.)
  */
 const holdersCases = async (client: ClientBase, { runs, say }: BenchOptions): Promise<BenchResult[]> => {
-  const perChange: number[] = [];
+  const results: BenchResult[] = [];
+  let shorter: { readonly weeks: number; readonly ns: number } | null = null;
   for (const weeks of [13, 26, 52, 104]) {
     const span = [weekText(0), weekText(weeks)];
     const { rows } = await client.query<{ changes: number }>(
@@ -248,29 +223,12 @@ const holdersCases = async (client: ClientBase, { runs, say }: BenchOptions): Pr
       times.push(performance.now() - started);
     }
     say(`holders over ${weeks} weeks: ${Math.round(median(times))} ms for ${rows[0]!.changes} changes`);
-    perChange.push((median(times) * 1000) / rows[0]!.changes);
+    const ns = (median(times) * 1e6) / rows[0]!.changes;
+    if (shorter !== null) {
+      const name = `holders over time, nanoseconds a change, ${weeks} weeks against ${shorter.weeks}`;
+      results.push(result('queries', name, ns, 'ns', shorter.ns));
+    }
+    shorter = { weeks, ns };
   }
-  return [
-    result(
-      'queries',
-      'holders over time, nanoseconds a change, 26 weeks against 13',
-      perChange[1]! * 1000,
-      'ns',
-      perChange[0]! * 1000,
-    ),
-    result(
-      'queries',
-      'holders over time, nanoseconds a change, 52 weeks against 26',
-      perChange[2]! * 1000,
-      'ns',
-      perChange[1]! * 1000,
-    ),
-    result(
-      'queries',
-      'holders over time, nanoseconds a change, 104 weeks against 52',
-      perChange[3]! * 1000,
-      'ns',
-      perChange[2]! * 1000,
-    ),
-  ];
+  return results;
 };

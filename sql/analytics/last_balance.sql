@@ -14,6 +14,8 @@ declare
   state  record;
   upper  timestamptz := cut;
   lower  timestamptz;
+  passed int := 0;
+  stride int := 1;
 begin
   select c.balance, c."timestamp" into state
     from strata.account_balances_current c where c.account_address = account and c.asset_id = asset;
@@ -22,14 +24,14 @@ begin
     "timestamp" := state."timestamp";
     return;
   end if;
-  -- The week of that time, then ever longer strides back: to plan for years of weeks costs more than to look into the few
-  -- that are needed.
+  -- The week of that time, then strides back that grow with the way: a statement costs little, but each week that it might need
+  -- has to be planned. On a cluster each statement is a journey.
   if cut < opened then
     opened := '-infinity';
   end if;
-  for stride in 0..12 loop
+  loop
     lower := greatest(opened, case
-      when stride < 12 and isfinite(upper) then strata.week_start(upper - interval '1 microsecond') - interval '7 days' * (2 ^ stride - 1)
+      when passed < 1000 and isfinite(upper) then strata.week_start(upper - interval '1 microsecond') - interval '7 days' * (stride - 1)
       else '-infinity' end);
     select b.balance, b."timestamp" into balance, "timestamp"
       from strata.account_balances b
@@ -40,6 +42,8 @@ begin
     end if;
     exit when lower <= opened;
     upper := lower;
+    passed := passed + stride;
+    stride := 1 + passed / case strata.topology() when 'citus' then 1 else 8 end;
   end loop;
   select o.balance, o."timestamp" into balance, "timestamp"
     from strata.account_balances_opening o where o.account_address = account and o.asset_id = asset and o."timestamp" < cut;

@@ -24,6 +24,7 @@ begin
   grant usage on schema strata to strata_reader, strata_loader, strata_maintainer;
   grant select on all tables in schema strata to strata_reader, strata_loader, strata_maintainer;
   grant execute on all routines in schema strata to strata_loader, strata_maintainer;
+  revoke execute on function strata.store_week(text, regclass, text) from strata_loader;
   grant execute on function strata.account(text), strata.account_text(bytea), strata.asset_id(text, text, text, numeric),
     strata.week_start(timestamptz), strata.week_name(text, timestamptz), strata.partition_bounds(regclass), strata.set_partitions(text),
     strata.period_start(text, timestamptz), strata.balance_at(bytea, bigint, timestamptz), strata.sample_predicate(text, int),

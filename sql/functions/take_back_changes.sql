@@ -10,6 +10,7 @@ declare
   taken  bigint;
   apart  record;
   beside bigint;
+  apart_taken bigint := 0;
   grain  text;
 begin
   if min_time < (select s.retained_from from strata.partition_sets s where s.set_name = 'balance_changes') then
@@ -31,6 +32,16 @@ begin
        and c.block_time >= coalesce(min_time, '-infinity');
     perform strata.make_weeks_writable('balance_changes', min_time);
   end if;
+  -- Weeks beside the set first, and held there: one that was attached between the two would be in neither. Of these nothing is folded yet.
+  for apart in
+    select w.changes from strata.backfill_weeks w
+     where w.state <> 'attached' and w.week_start + interval '168 hours' > coalesce(min_time, '-infinity') order by w.week_start for share
+  loop
+    execute format('delete from %s c where c.source_id = %s and c.block_num >= %s and (%4$L is null or c.block_num <= %4$L)',
+      apart.changes, source_id, from_block, to_block);
+    get diagnostics beside = row_count;
+    apart_taken := apart_taken + beside;
+  end loop;
   -- The literal time prunes the weeks before the fork. What of this was folded is decided under the lock of the fold, by
   -- stage_taken_back(): taken here already, that lock would be held while other rows are written, and deadlock with them.
   execute format($take$
@@ -49,18 +60,8 @@ begin
     )
     select count(*) from gone
   $take$, source_id, from_block, to_block, coalesce(min_time, '-infinity'), grain) into taken;
-  -- Of a week beside the set nothing is folded yet.
-  for apart in
-    select w.changes from strata.backfill_weeks w
-     where w.state <> 'attached' and w.week_start + interval '168 hours' > coalesce(min_time, '-infinity') order by w.week_start for share
-  loop
-    execute format('delete from %s c where c.source_id = %s and c.block_num >= %s and (%4$L is null or c.block_num <= %4$L)',
-      apart.changes, source_id, from_block, to_block);
-    get diagnostics beside = row_count;
-    taken := taken + beside;
-  end loop;
   insert into pg_temp.taken_blocks values (take_back_changes.source_id, take_back_changes.from_block, take_back_changes.to_block);
-  return taken;
+  return taken + apart_taken;
 end
 $$;
 

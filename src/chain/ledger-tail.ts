@@ -41,3 +41,14 @@ export const knownBlocks = (tail: LedgerTail): readonly Watermark[] =>
 /** Where a stream goes on by itself: behind the newest block of each network whose hash is known. */
 export const resumeFrom = (tails: LedgerTails): readonly Watermark[] =>
   [...tails.values()].flatMap((tail) => knownBlocks(tail).slice(0, 1));
+
+/** The unbroken runs of ranges, lowest first. Inside one each range joins the next, so that one block that is on the chain proves all before it. */
+export const islandsOf = (tail: LedgerTail): readonly LedgerTail[] => {
+  const islands: BlockRange[][] = [];
+  for (const range of tail) {
+    const last = islands.at(-1);
+    if (last === undefined || last.at(-1)!.end + 1 < range.start) islands.push([range]);
+    else last.push(range);
+  }
+  return islands;
+};

@@ -72,10 +72,9 @@ export const progressLine = (
   seconds: number,
 ): string => {
   const rate = seconds > 0 ? rowsAdvanced / seconds : 0;
-  const counts =
-    state.rows === null
-      ? ''
-      : `  ${state.rows.toLocaleString('en')} rows  ${Math.round(rate).toLocaleString('en')} rows/s`;
+  // The first line of all has nothing to measure by.
+  const pace = seconds > 0 ? `  ${Math.round(rate).toLocaleString('en')} rows/s` : '';
+  const counts = state.rows === null ? '' : `  ${state.rows.toLocaleString('en')} rows${pace}`;
   if (state.total === null || state.total <= 0)
     return `${state.label}  ${state.unit} ${state.done.toLocaleString('en')}${counts}`;
   const share = Math.min(1, Math.max(0, state.done / state.total));
@@ -87,10 +86,11 @@ export const progressLine = (
   return `${state.label}  ${bar} ${(share * 100).toFixed(0).padStart(3)} %  ${state.unit} ${state.done.toLocaleString('en')}/${state.total.toLocaleString('en')}${counts}${eta}${notes}`;
 };
 
-/** Seconds as people say them: `8 s`, `3 min 20 s`, `2 h 5 min`. */
+/** Seconds as people say them: `8 s`, `3 min 20 s`, `2 h 5 min`, `312 d`. */
 export const duration = (seconds: number): string => {
   const whole = Math.round(seconds);
   if (whole < 60) return `${whole} s`;
   if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  if (whole >= 2 * 86_400) return `${Math.floor(whole / 86_400)} d`;
   return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
 };

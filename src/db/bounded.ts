@@ -2,22 +2,33 @@
 import type { PoolClient } from 'pg';
 import type { Pool } from './query.ts';
 
-/** The view. */
-export interface BoundedView {
-  /** To be used like the pool, but not to be ended. */
-  readonly pool: Pool;
-  /** Stops counting; connections that are out stay out. */
-  forget(): void;
-}
-
 type Callback = (error: Error | undefined, client: PoolClient | undefined, done: () => void) => void;
 
+/** Connections of a pool that are out through a view, and what is done when they are back. */
+type Lent = Map<PoolClient, () => void>;
+
+const LENT = new WeakMap<Pool, Lent>();
+
+/** One listener for all views of a pool, however many there are. */
+const lentOf = (pool: Pool): Lent => {
+  const known = LENT.get(pool);
+  if (known !== undefined) return known;
+  const lent: Lent = new Map();
+  LENT.set(pool, lent);
+  pool.on('release', (_error, client) => {
+    const giveBack = lent.get(client);
+    lent.delete(client);
+    giveBack?.();
+  });
+  return lent;
+};
+
 /**
- * Bounds what is borrowed through the view to `most` connections at once. The pool itself fails a wait after its time limit;
+ * A view to be used like the pool, but not to be ended: no more than `most` connections are borrowed through it at once. The pool itself fails a wait after its time limit;
  * a wait for a turn has none, since it ends with the work of another user of the same view.
  */
-export const boundedPool = (pool: Pool, most: number): BoundedView => {
-  const out = new Set<PoolClient>();
+export const boundedPool = (pool: Pool, most: number): Pool => {
+  const out = lentOf(pool);
   const waiting: (() => void)[] = [];
   let free = most;
   const giveBack = (): void => {
@@ -25,10 +36,6 @@ export const boundedPool = (pool: Pool, most: number): BoundedView => {
     if (next === undefined) free++;
     else next();
   };
-  const onBack = (_error: unknown, client: PoolClient): void => {
-    if (out.delete(client)) giveBack();
-  };
-  pool.on('release', onBack);
   const whenFree = (go: () => void): void => {
     if (free === 0) {
       waiting.push(go);
@@ -41,7 +48,7 @@ export const boundedPool = (pool: Pool, most: number): BoundedView => {
     await new Promise<void>((resolve) => whenFree(resolve));
     try {
       const client = await pool.connect();
-      out.add(client);
+      out.set(client, giveBack);
       return client;
     } catch (error) {
       giveBack();
@@ -54,16 +61,11 @@ export const boundedPool = (pool: Pool, most: number): BoundedView => {
     whenFree(() =>
       pool.connect((error, client, done) => {
         if (client === undefined) giveBack();
-        else out.add(client);
+        else out.set(client, giveBack);
         callback(error, client, done);
       }),
     );
     return undefined;
   };
-  return {
-    pool: Object.assign(Object.create(pool) as Pool, { connect: connect as Pool['connect'] }),
-    forget: () => {
-      pool.off('release', onBack);
-    },
-  };
+  return Object.assign(Object.create(pool) as Pool, { connect: connect as Pool['connect'] });
 };

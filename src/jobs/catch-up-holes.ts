@@ -12,13 +12,13 @@ import { attachedEvent, buildBehind, finishWeeks, type BuildBehind } from './bac
 import { runCrew, type FailedPartition, type PartitionOutcome } from './catch-up-crew.ts';
 import { createLoader, createTurns, type CatchUpPools } from './catch-up-loader.ts';
 import { workersAsked } from './connections.ts';
-import { describeSpan, loadPartition, type PartitionLoad } from './catch-up-partition.ts';
+import { describeSpan, loadPartition } from './catch-up-partition.ts';
 import { crewReporter } from './catch-up-report.ts';
 import { foldBehind } from './fold-behind.ts';
 import type { PipelineEvents } from './pipeline.ts';
 import type { OpenPipeline } from './read-into.ts';
 import type { IngestOptions, PartitionRetry } from './run.ts';
-import { findParent } from './synced.ts';
+import { hashesAround, type HashAsker } from './catch-up-hashes.ts';
 
 /** What a catch-up needs of the run it is part of. */
 export interface CatchUpTools {
@@ -40,6 +40,7 @@ export interface CatchUp {
   readonly network: string;
   /** What tells its rows from those of the other networks; null where there is only one. */
   readonly only: NetworkFilter | null;
+  readonly ask: HashAsker;
 }
 
 /** Rows that all workers together write at once, and what one of them does at least: memory holds some three times as many. */
@@ -90,16 +91,10 @@ const TARGET_ROWS = 200_000;
 /**
  * Loads what is missing of a span, with as many workers as are asked for and there are connections for.
  *
- * @param edge hash of the last block of the span, where it is being asked for
  * @returns partitions that failed and were gone past
  * @throws WarehouseError the first failure, where `stop_on_error` says so or none of the other partitions could do better
  */
-export const fillHoles = async (
-  run: CatchUp,
-  span: BlockSpan,
-  edge: Promise<string | null> | null = null,
-): Promise<readonly FailedPartition[]> => {
-  edge?.catch(() => undefined); // whoever waits for it hears of it
+export const fillHoles = async (run: CatchUp, span: BlockSpan): Promise<readonly FailedPartition[]> => {
   const { options, parallel, pools, network } = run;
   const { stream, config } = options;
   const holes = await holesOf(run, span);
@@ -130,7 +125,6 @@ export const fillHoles = async (
       load: partitionLoader(
         { ...run, options: { ...options, signal, bulk }, tools: { ...run.tools, committed } },
         workers,
-        async (to) => ({ end: to === span.to ? await edge : null }),
         builder === null ? undefined : () => builder.room(),
       ),
       onEvent: crewReporter(options, network),
@@ -144,11 +138,8 @@ export const fillHoles = async (
   }
 };
 
-/** The server's hash of the block before `block`; asked for again as a partition is. */
-export const askParent = ({ options, network }: Pick<CatchUp, 'options' | 'network'>, block: number) =>
-  retryOf(options)(() => findParent(options, network, block), { from: block, to: block });
-
-const retryOf = ({ retry }: IngestOptions): PartitionRetry => retry ?? ((work) => work());
+/** How a partition that failed is loaded again. */
+export const retryOf = ({ retry }: IngestOptions): PartitionRetry => retry ?? ((work) => work());
 
 /** Builds whole weeks behind the workers. */
 const buildOf = ({ options, pools }: CatchUp, fold: boolean): BuildBehind =>
@@ -162,7 +153,6 @@ const finishBehind = ({ options, pools }: CatchUp, fold: boolean): Promise<void>
 const partitionLoader = (
   run: CatchUp,
   workers: number,
-  knownOf: (to: number) => NonNullable<PartitionLoad['known']>,
   room: (() => Promise<void>) | undefined,
 ): ((span: BlockSpan, worker: number, splitAt: number | null) => Promise<PartitionOutcome>) => {
   const { options, network, only } = run;
@@ -181,10 +171,10 @@ const partitionLoader = (
         network,
         ranges: options.serverKind === 'amp',
         only,
-        known: knownOf(span.to),
+        known: await hashesAround(run.ask, span),
         openPipeline,
         splitAt,
-        replace: false,
+        replace: null,
       });
       if (outcome.kind === 'loaded') loaders.set(worker, openPipeline);
       return outcome;

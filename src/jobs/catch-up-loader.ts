@@ -18,7 +18,6 @@ export interface CatchUpPools {
   readonly beside: Pool;
   readonly folding: Pool;
   readonly keying: Pool;
-  forget(): void;
 }
 
 /** Views of `pool` for this share. */
@@ -26,17 +25,7 @@ export const openPools = (pool: Pool, { foldApart, keysApart }: ConnectionShare)
   const beside = boundedPool(pool, 1);
   const folding = foldApart ? boundedPool(pool, 1) : beside;
   const keying = keysApart ? boundedPool(pool, 1) : folding;
-  return {
-    loading: pool,
-    beside: beside.pool,
-    folding: folding.pool,
-    keying: keying.pool,
-    forget: () => {
-      beside.forget();
-      folding.forget();
-      keying.forget();
-    },
-  };
+  return { loading: pool, beside, folding, keying };
 };
 
 /** One after the other, in the order of their asking. */

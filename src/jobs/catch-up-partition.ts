@@ -6,13 +6,22 @@ import { clipMetadata } from '../chain/window.ts';
 import { wrapQuery, type NetworkFilter } from '../flight/block-window.ts';
 import { WarehouseError } from '../runtime/errors.ts';
 import type { PartitionOutcome } from './catch-up-crew.ts';
+import type { Pipeline } from './pipeline.ts';
 import { readInto, type OpenPipeline } from './read-into.ts';
 import type { IngestOptions } from './run.ts';
 
 /** Hashes of the parent of a partition's first block and of its last block; null where they were not found out. */
-interface KnownHashes {
+export interface KnownHashes {
   readonly parent?: string | null;
-  readonly end?: string | null | undefined;
+  readonly end?: string | null;
+}
+
+/** Loaded blocks whose place is taken. */
+interface Replaced {
+  /** The last of them, which is the last of its range, too; null for all there are. */
+  readonly to: number | null;
+  /** Whether they have left the chain; else they only come again. */
+  readonly isReorg: boolean;
 }
 
 /** What a partition is, and where it comes from. */
@@ -25,13 +34,13 @@ export interface PartitionLoad extends Pick<IngestOptions, 'client' | 'config' |
   readonly ranges: boolean;
   /** What names the network of a row, where the query spans several: only those of `network` are asked for. */
   readonly only?: NetworkFilter | null;
-  /** For where the answer does not say them. */
-  readonly known?: Promise<KnownHashes>;
+  /** For where the answer does not say them; asked for before it, so that a fork in between is never taken for settled. */
+  readonly known?: KnownHashes;
   readonly openPipeline: OpenPipeline;
   /** Rows after which it is given up for being too large; null for never. */
   readonly splitAt: number | null;
-  /** Erase what is loaded from its first block on: it takes the place of that. */
-  readonly replace: boolean;
+  /** What is loaded from its first block on, to be erased: it takes the place of that. Null where nothing is. */
+  readonly replace: Replaced | null;
 }
 
 /**
@@ -45,8 +54,13 @@ export const loadPartition = async (partition: PartitionLoad): Promise<Partition
   const coverage = partition.ranges ? announcedCoverage(partition) : assumedCoverage(partition);
   const tooLarge = new WarehouseError('internal', 'a partition is larger than it was meant to be');
   let rows = 0;
-  let replaced = !partition.replace;
-  partition.known?.catch(() => undefined); // heard of with the first message, if there is one
+  let { replace } = partition;
+  const eraseFirst = async (pipeline: Pipeline, range: BlockRange): Promise<void> => {
+    const erasing = replace;
+    replace = null;
+    if (erasing === null) return;
+    await (erasing.isReorg ? pipeline.reorg(range, erasing.to) : pipeline.reread(range, erasing.to));
+  };
   try {
     const end = await readInto(partition, partition.openPipeline, {
       query: wrapQuery(config.query, config.block, span, partition.only),
@@ -54,19 +68,18 @@ export const loadPartition = async (partition: PartitionLoad): Promise<Partition
       resume: [],
       take: async (pipeline, { batch, metadata }) => {
         const read = batch !== null && batch.numRows > 0 ? batch : null;
-        const range = coverage.take(metadata, read?.numRows ?? 0, await partition.known);
+        const range = coverage.take(metadata, read?.numRows ?? 0, partition.known);
         if (read === null || range === null) return false;
         rows += read.numRows;
         if (splitAt !== null && rows > splitAt) throw tooLarge;
-        if (!replaced) await pipeline.reorg(range);
-        replaced = true;
+        await eraseFirst(pipeline, range);
         await pipeline.append(read, [range]);
         return false;
       },
       atEnd: async (pipeline) => {
         const range = coverage.end();
         if (range === null) return;
-        if (!replaced) await pipeline.reorg(range);
+        await eraseFirst(pipeline, range);
         await pipeline.watermark([range]);
       },
     });

@@ -8,29 +8,29 @@
  *
  * No partition reaches into the newest `reorg_buffer` blocks, so none can hold blocks of a fork that is given up meanwhile. Those
  * are loaded last and by one query, of one fork therefore, whose last hash the server says: the live stream goes on behind it, and
- * is told of every reorg from there on. What an earlier run has left in the buffer without such a hash is erased with it.
+ * is told of every reorg from there on. What an earlier run has left in the buffer with holes, or without such a hash, is replaced by it.
  *
- * A fork deeper than the buffer is noticed by the hash of the block before it: the last partition ends in what that was at first, the
- * buffer begins behind what it is by then, and the ledger takes no neighbours that do not join. Later it is one more block to go back to.
+ * Forks deeper than the buffer are found by hashes: each partition is known by those around it, the ledger takes no neighbours that do
+ * not join, and before anything is loaded what is there is proved, or taken back as far as it has left the chain.
  */
 import type { BlockSpan } from '../chain/partitions.ts';
 import type { BlockRange } from '../chain/range.ts';
-import type { BlockWindow } from '../chain/window.ts';
 import type { ParallelConfig } from '../runtime/parallel-config.ts';
-import { hashBefore, ledgerEnds, type LedgerEnds } from '../warehouse/ledger-edges.ts';
+import { ledgerEnds, type LedgerEnds } from '../warehouse/ledger-edges.ts';
 import type { FailedPartition } from './catch-up-crew.ts';
+import { askNobody, createHashAsker } from './catch-up-hashes.ts';
 import {
-  askParent,
   fillHoles,
   holesOf,
   openLoader,
+  retryOf,
   type CatchUp,
   type CatchUpTools,
 } from './catch-up-holes.ts';
 import { openPools } from './catch-up-loader.ts';
 import { loadPartition } from './catch-up-partition.ts';
+import { proveLoaded } from './catch-up-proof.ts';
 import { LIVE_CONNECTIONS, shareConnections } from './connections.ts';
-import { loadBlocks } from './load-blocks.ts';
 import { WHOLE_RESULT } from './load-whole.ts';
 import type { IngestOptions } from './run.ts';
 import { findSynced } from './synced.ts';
@@ -45,7 +45,7 @@ export interface CaughtUp {
   readonly backfill: ((options: IngestOptions) => Promise<readonly FailedPartition[]>) | null;
 }
 
-/** Blocks that may be missing at the head for the stream to go on by itself; a microbatch has up to so many. */
+/** Blocks that may be missing at the head for the stream to go on by itself, where a partition has no fewer; a microbatch has up to so many. */
 const NEAR_BLOCKS = 1000;
 
 /** In so little time no chain grows so far that workers are worth it; what it has grown comes with the newest blocks. */
@@ -131,39 +131,39 @@ const oneByOne =
   };
 
 /** Runs a part of the catch-up with its share of the connections, `kept` of which belong to somebody else. */
-const withPools = async <T>(
-  parts: Omit<CatchUp, 'pools' | 'workersMax'>,
+const withPools = <T>(
+  parts: Omit<CatchUp, 'pools' | 'workersMax' | 'ask'> & Partial<Pick<CatchUp, 'ask'>>,
   kept: number,
   work: (run: CatchUp) => Promise<T>,
 ): Promise<T> => {
   const { options } = parts;
   const share = shareConnections(connectionsOf(options) - kept);
   const pools = openPools(options.pool, share);
-  try {
-    return await work({ ...parts, pools, workersMax: share.workers });
-  } finally {
-    pools.forget();
-  }
+  return work({ ask: askNobody, ...parts, pools, workersMax: share.workers });
 };
 
 const connectionsOf = ({ connections, pool }: IngestOptions): number => connections ?? pool.options.max;
 
-const loadHistory = async (run: CatchUp, firstHead: BlockRange): Promise<CaughtUp> => {
-  const { options, parallel, pools, network } = run;
+const loadHistory = async (given: CatchUp, firstHead: BlockRange): Promise<CaughtUp> => {
+  const { options, parallel, pools, network } = given;
   const { stream, window, signal } = options;
   for (let head = firstHead; ;) {
     options.onEvent({ kind: 'head', stream, network, block: head.end });
+    const run = { ...given, ask: createHashAsker(options, network, head) };
     const began = performance.now();
+    const before = await ledgerEnds(pools.beside, stream, network);
+    const asked = window.from ?? before?.first ?? 0;
+    const spanFrom = (from: number) => settledSpan(run, head, from);
+    if (before !== null && isNear(run, before, spanFrom(asked)) && !(await isTorn(run, asked, before)))
+      return GO_ON;
+    const span = spanFrom(Math.min(asked, await proveLoaded(run, head)));
     const ends = await ledgerEnds(pools.beside, stream, network);
-    const from = Math.max(window.from ?? ends?.first ?? 0, head.start);
-    const settled = Math.min(window.to ?? Infinity, Math.max(from, head.end + 1 - parallel.reorg_buffer));
-    if (isNear(ends, from, settled)) return besideStream(run, { from, to: ends.last }, head);
-    if (!(await settleEdges(run, await edgesOf(run, { from, to: settled }), head)))
-      return { end: signal.aborted ? 'stopped' : 'go on', failed: [], backfill: null };
-    const edge = settled <= head.end ? askParent(run, settled) : null;
-    const failed = await fillHoles(run, { from, to: settled }, edge);
+    if (signal.aborted) return { ...GO_ON, end: 'stopped' };
+    if (ends !== null && isNear(run, ends, span) && !(await isTorn(run, span.to, ends)))
+      return besideStream(run, { from: span.from, to: Math.min(span.to, ends.last) });
+    const failed = await fillHoles(run, span);
     if (signal.aborted) return { end: 'stopped', failed, backfill: null };
-    if (settled === window.to) return { end: 'complete', failed, backfill: null };
+    if (span.to === window.to) return { end: 'complete', failed, backfill: null };
     // The chain has grown meanwhile: what is far enough from its head now is loaded in parallel, too.
     const isQuick = performance.now() - began < QUICK_MS;
     const now = isQuick ? undefined : (await findSynced(options)).find((one) => one.network === network);
@@ -175,34 +175,41 @@ const loadHistory = async (run: CatchUp, firstHead: BlockRange): Promise<CaughtU
       head = now;
       continue;
     }
-    await replaceBuffer(run, settled, settled + parallel.reorg_buffer <= head.end + 1);
-    return {
-      end: 'go on',
-      failed,
-      backfill: failed.length === 0 ? null : backfillOf(run, { from, to: settled }),
-    };
+    await replaceBuffer(run, span.to, span.to + parallel.reorg_buffer <= head.end + 1);
+    return { end: 'go on', failed, backfill: failed.length === 0 ? null : backfillOf(run, span) };
   }
 };
 
+const GO_ON: CaughtUp = { end: 'go on', failed: [], backfill: null };
+
+/** The blocks from `asked` on that a reorg reaches no more. */
+const settledSpan = ({ options, parallel }: CatchUp, head: BlockRange, asked: number): BlockSpan => {
+  const from = Math.max(asked, head.start);
+  const settled = Math.max(from, head.end + 1 - parallel.reorg_buffer);
+  return { from, to: Math.min(options.window.to ?? Infinity, settled) };
+};
+
 /** Whether a stream does better alone: it can go on behind a known block, and not much is missing. */
-const isNear = (ends: LedgerEnds | null, from: number, settled: number): ends is LedgerEnds =>
-  ends !== null && ends.hash !== null && ends.last + 1 >= from && ends.last + NEAR_BLOCKS >= settled;
+const isNear = ({ parallel }: CatchUp, { last, hash }: LedgerEnds, { from, to }: BlockSpan): boolean =>
+  hash !== null &&
+  last + 1 >= from &&
+  last + Math.min(NEAR_BLOCKS, parallel.partition_blocks ?? NEAR_BLOCKS) >= to;
+
+/**
+ * Whether there are holes behind `from` that this run is to fill. In the newest blocks no worker does that: a fork that comes and goes
+ * meanwhile would leave its blocks among those of the other. One answer takes the place of all.
+ */
+const isTorn = async (run: CatchUp, from: number, { last }: LedgerEnds): Promise<boolean> => {
+  const to = Math.min(last, run.options.window.to ?? Infinity);
+  return from < to && (await holesOf(run, { from, to })).length > 0;
+};
 
 /** The stream goes on at the head; the holes before that are filled first, or beside it when it never ends. */
-const besideStream = async (run: CatchUp, span: BlockSpan, head: BlockRange): Promise<CaughtUp> => {
-  const { options } = run;
-  const edges = await edgesOf(run, span);
-  if (edges.length === 0) return { end: 'go on', failed: [], backfill: null };
-  // What is loaded behind the holes may have left the chain as well: what joins them must be what is on it. (Of several networks the
-  // holes would then wait for the next run.) It goes on to the head, for only the hash of a block tells that it has left the chain.
-  const { to } = options.window;
-  const newest = run.only === null && (to ?? Infinity) > span.to + 1 ? [{ from: span.to + 1, to }] : [];
-  if (!(await settleEdges(run, [...edges, ...newest], head)))
-    return { end: options.signal.aborted ? 'stopped' : 'go on', failed: [], backfill: null };
-  const backfill = options.follow ? backfillOf(run, span) : null;
-  if (backfill !== null) return { end: 'go on', failed: [], backfill };
+const besideStream = async (run: CatchUp, span: BlockSpan): Promise<CaughtUp> => {
+  const backfill = run.options.follow ? backfillOf(run, span) : null;
+  if (backfill !== null) return { ...GO_ON, backfill };
   const failed = await fillHoles(run, span);
-  return { end: options.signal.aborted ? 'stopped' : 'go on', failed, backfill: null };
+  return { end: run.options.signal.aborted ? 'stopped' : 'go on', failed, backfill: null };
 };
 
 /** Null where there are not enough connections for both. */
@@ -211,68 +218,33 @@ const backfillOf = (run: CatchUp, span: BlockSpan): CaughtUp['backfill'] =>
     ? null
     : (options) => withPools({ ...run, options }, LIVE_CONNECTIONS, (later) => fillHoles(later, span));
 
-/** The first blocks of the holes of a span. */
-const edgesOf = async (run: CatchUp, span: BlockSpan): Promise<readonly BlockSpan[]> =>
-  (await holesOf(run, span)).map(({ from }) => ({ from, to: from + 1 }));
-
 /**
- * Where a hole begins behind a block whose hash is known, only a stream can tell whether that block is still on the chain: it loads
- * the window at the edge, after taking back what is not. Of several networks none can be loaded alone: where the server's hash of
- * such a block is not the one that is known, the stream of all of them comes first.
- *
- * @returns whether the holes may be filled now
- */
-const settleEdges = async (
-  run: CatchUp,
-  edges: readonly BlockWindow[],
-  head: BlockRange,
-): Promise<boolean> => {
-  const { options, pools, network, only } = run;
-  for (const window of edges) {
-    const from = window.from ?? 0;
-    if (options.signal.aborted) return false;
-    const known = await hashBefore(pools.beside, options.stream, network, from);
-    if (known === null) continue;
-    if (only !== null) {
-      const now = from > head.end ? head.hash : await askParent(run, from);
-      if (now !== known) return false;
-      continue;
-    }
-    const onEvent: IngestOptions['onEvent'] = (event) => {
-      if (event.kind !== 'head') options.onEvent(event);
-    };
-    const step = { ...options, pool: pools.beside, follow: false, window, onEvent };
-    await loadBlocks(step, openLoader(run, 1));
-  }
-  return true;
-};
-
-/**
- * The newest blocks: one answer up to the head of that moment, in place of what is loaded of them without a hash.
+ * The newest blocks: one answer up to the head of that moment, in place of what is loaded of them with holes, or without a hash.
  *
  * @param isBehindSettled whether the block before them can fork no more. Where a run begins later, its parent may be another one by
  *   the time of the answer, and is better not known than wrong: nothing would ever join it.
  */
 const replaceBuffer = async (run: CatchUp, settled: number, isBehindSettled: boolean): Promise<void> => {
-  const { options, pools, network, only } = run;
+  const { options, pools, network, only, ask } = run;
   const { stream, window } = options;
   const ends = await ledgerEnds(pools.beside, stream, network);
   const reaches = ends !== null && ends.last >= settled;
-  if (reaches && ends.hash !== null) {
-    const holes = await holesOf(run, { from: settled, to: ends.last });
-    if (holes.length === 0) return;
-  }
-  // Blocks that come again are no reorg, whatever has become of them.
-  const silent = { ...run, tools: { ...run.tools, reorged: () => undefined } };
+  // What is loaded behind `--to` is not erased without coming again: the answer then reaches as far as there are blocks.
+  const isBehindTo = ends !== null && ends.last >= (window.to ?? Infinity);
+  if (reaches && (ends.hash !== null || isBehindTo) && !(await isTorn(run, settled, ends))) return;
+  const known = isBehindSettled
+    ? { parent: await retryOf(options)(() => ask(settled), { from: settled, to: settled }) }
+    : {};
   await loadPartition({
     ...options,
-    span: { from: settled, to: window.to },
+    span: { from: settled, to: isBehindTo ? null : window.to },
     network,
     ranges: true,
     only,
-    ...(isBehindSettled ? { known: askParent(run, settled).then((parent) => ({ parent })) } : {}),
-    openPipeline: openLoader(silent, 1),
+    known,
+    openPipeline: openLoader(run, 1),
     splitAt: null,
-    replace: reaches,
+    // Blocks that come again are no reorg, whatever has become of them.
+    replace: reaches ? { to: null, isReorg: false } : null,
   });
 };

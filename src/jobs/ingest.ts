@@ -117,7 +117,8 @@ const createDeferred = (options: IngestOptions): Dataset => {
 
 /**
  * What a load meets when maintenance took a week out between its preparation and its commit: no partition for the row, or
- * the fold's refusal. The weeks are remembered by the run, so it starts over from the ledger and looks at them anew.
+ * the fold's refusal. The weeks are remembered by the run, so it starts over from the ledger and looks at them anew. The same where a
+ * partition does not join what is loaded, for a fork has come between them: starting over takes back what has left the chain.
  */
 const MOVED_WEEKS: ReadonlySet<string | undefined> = new Set(['23514', '40001']);
 

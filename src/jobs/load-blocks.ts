@@ -99,7 +99,7 @@ const reload = async (
     ranges: true,
     openPipeline,
     splitAt: null,
-    replace: true,
+    replace: { to: null, isReorg: true },
   });
   return kind;
 };

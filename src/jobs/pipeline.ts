@@ -20,10 +20,10 @@ import type { LedgerEntry, RangeCount } from '../warehouse/state/store.ts';
 export interface Pipeline {
   /** Aborts as soon as a write has failed, so that whoever waits for the server stops waiting. */
   readonly failed: AbortSignal;
-  /** A reorg: erase first, then go on. */
-  reorg(range: BlockRange): Promise<void>;
-  /** Blocks up to `to` (inclusive) that come again: erase them first, then go on. */
-  reread(range: BlockRange, to: number): Promise<void>;
+  /** A reorg of the blocks from the range's first one up to `to` (inclusive; null is all): erase them first, then go on. */
+  reorg(range: BlockRange, to?: number | null): Promise<void>;
+  /** The same for blocks that only come again. */
+  reread(range: BlockRange, to: number | null): Promise<void>;
   /** Rows of the microbatch that covers `ranges`; those of `replayed` networks are loaded already. */
   append(batch: RecordBatch, ranges: readonly BlockRange[], replayed?: ReadonlySet<string>): Promise<void>;
   /** The microbatch is whole. */
@@ -44,6 +44,7 @@ export interface PipelineEvents {
 interface Erasing {
   readonly range: BlockRange;
   readonly to: number | null;
+  readonly isReorg: boolean;
 }
 
 /** Rows on their way to one write. */
@@ -85,9 +86,9 @@ export const createPipeline = (
   let counts = new Map<string, RangeCount>();
 
   const write = async ({ buffer: rows, erasures: first, entries: whole }: Group): Promise<void> => {
-    for (const { range, to } of first) {
+    for (const { range, to, isReorg } of first) {
       const erased = await writer.erase({ network: range.network, from: range.start, to });
-      if (to === null) events.reorged(range, erased);
+      if (isReorg) events.reorged(range, erased);
     }
     if (rows.rows > 0 || whole === null || whole.some((entry) => entry.count.quarantined > 0))
       await writer.write(rows);
@@ -141,8 +142,8 @@ export const createPipeline = (
 
   return {
     failed: failure.signal,
-    reorg: (range) => eraseFirst({ range, to: null }),
-    reread: (range, to) => eraseFirst({ range, to }),
+    reorg: (range, to = null) => eraseFirst({ range, to, isReorg: true }),
+    reread: (range, to) => eraseFirst({ range, to, isReorg: false }),
     append: async (batch, ranges, replayed = new Set()) => {
       failure.signal.throwIfAborted();
       kick();

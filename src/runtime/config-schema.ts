@@ -1,5 +1,6 @@
 /** What `pgstrata.yaml` may say: every field with its bounds and its default. */
 import { z } from 'zod';
+import { didYouMean } from './nearest.ts';
 import { assetStandard } from './asset-standard.ts';
 import { parallelSchema } from './parallel-config.ts';
 import { endsInSettings, soleStatement } from './query-text.ts';
@@ -267,7 +268,7 @@ export const configSchema = z
         context.addIssue({
           code: 'custom',
           path: ['streams', name, 'server'],
-          message: `names no entry of servers: ${JSON.stringify(stream.server)}`,
+          message: `names no entry of servers: ${JSON.stringify(stream.server)}${didYouMean(stream.server, Object.keys(config.servers))}`,
         });
       }
     }

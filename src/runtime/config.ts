@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { parseDocument } from 'yaml';
 import type { z } from 'zod';
+import { faultsOf } from './config-faults.ts';
 import { configSchema } from './config-schema.ts';
 import { WarehouseError, messageOf } from './errors.ts';
 import { DEFAULT_RESILIENCE, type Resilience } from './resilience.ts';
@@ -45,9 +46,7 @@ export const parseConfig = (text: string, environment: NodeJS.ProcessEnv, file =
     faults.length > 0 ? {} : fillEnvironment(plainValue(document, faults) ?? {}, environment, [], faults);
   const parsed = configSchema.safeParse(filled);
   if (document.errors.length === 0 && !parsed.success) {
-    faults.push(
-      ...parsed.error.issues.map((issue) => `${issue.path.join('.') || '(top level)'}: ${issue.message}`),
-    );
+    faults.push(...parsed.error.issues.flatMap((issue) => faultsOf(issue, configSchema, filled)));
   }
   if (faults.length > 0 || !parsed.success) {
     const count = faults.length === 1 ? 'a fault' : `${faults.length} faults`;

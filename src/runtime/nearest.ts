@@ -16,6 +16,12 @@ export const nearest = (word: string, candidates: readonly string[]): string | u
   return best?.candidate;
 };
 
+/** Asks, behind a message, for the word that was probably meant; nothing where none is near. */
+export const didYouMean = (word: string, candidates: readonly string[], sign = ''): string => {
+  const meant = nearest(word, candidates);
+  return meant === undefined ? '' : `; did you mean ${sign}${meant}?`;
+};
+
 /** Optimal string alignment distance. */
 const editsBetween = (a: string, b: string): number => {
   const rows: number[][] = [Array.from({ length: b.length + 1 }, (_unused, column) => column)];

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import type { Reader } from '../db/reader.ts';
 import { WarehouseError } from '../runtime/errors.ts';
+import { accountDoubt } from '../warehouse/account.ts';
 import {
   listAssets,
   readBalanceAt,
@@ -54,7 +55,8 @@ export const createAnswers = (reader: Reader): Readonly<Record<string, Answer>> 
     },
     '/api/account': async (query) => {
       const asked = parse({ account }, query);
-      return { holdings: await reader.read((client) => readHoldings(client, asked.account)) };
+      const holdings = await reader.read((client) => readHoldings(client, asked.account));
+      return { holdings, doubt: holdings.length === 0 ? accountDoubt(asked.account) : null };
     },
     '/api/history': async (query) => {
       const asked = parse({ account, asset }, query);

@@ -44,7 +44,7 @@ export interface Board {
 const FRESH_MS = 2000;
 
 /** Sizes and alerts ask more of the server, and change slowly. */
-const SLOW_MS = 30_000;
+const SLOW_MS = 10_000;
 
 /** Runs that are listed. */
 const RUNS_SHOWN = 40;

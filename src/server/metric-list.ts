@@ -101,6 +101,7 @@ const ofSet = (name: string, help: string, value: (set: SetMap) => number | null
 
 const PARTITION_STATES = [
   'ahead',
+  'loading',
   'hot',
   'closed',
   'consolidating',
@@ -108,6 +109,7 @@ const PARTITION_STATES = [
   'held',
   'dropped',
   'gap',
+  'unreached',
   'other',
 ] as const;
 
@@ -165,7 +167,7 @@ export const METRICS: readonly Metric[] = [
   ofWork('retries', 'Tries after a failure', ({ retries }) => retries),
   {
     name: 'pgstrata_weeks',
-    help: 'Weeks of a partition set by state; gap: missing ones',
+    help: 'Weeks of a partition set by state; gap: missing ones, unreached: no rows have come so far',
     kind: 'gauge',
     labels: ['set', 'state'],
     samples: ({ map }) =>

@@ -87,7 +87,9 @@ const judge = (facts: Facts): Finding[] => [
     'roles',
     facts.roles === 3 ? 'ok' : 'warning',
     `${facts.roles} of 3 group roles`,
-    'Let a role with CREATEROLE run `select strata.grant_roles()`.',
+    facts.migrated
+      ? 'Let a role with CREATEROLE run `select strata.grant_roles()`.'
+      : '`pgstrata migrate` makes them, where its user may create roles.',
   ),
   finding(
     'max_locks_per_transaction',

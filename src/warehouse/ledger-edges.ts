@@ -23,21 +23,6 @@ export const ledgerEnds = async (pool: Pool, stream: string, network: string): P
   return rows[0] ?? null;
 };
 
-/** Hash of the block before `block`, where a range ends there and its hash is known. */
-export const hashBefore = async (
-  pool: Pool,
-  stream: string,
-  network: string,
-  block: number,
-): Promise<string | null> => {
-  const { rows } = await sql<{ hash: string | null }>`
-    select case when b.end_block = ${block - 1} then b.hash end as hash
-      from strata.sources src join strata.stream_batches b using (source_id)
-     where src.stream = ${stream} and src.network = ${network} and b.start_block < ${block}
-     order by b.start_block desc limit 1`.execute(on(pool));
-  return rows[0]?.hash ?? null;
-};
-
 /**
  * Refuses a range, whose ledger row is written already, beside ranges that overlap it or are of another fork: the parent that one
  * names is not the block the other ends in. Hashes the server did not give prove nothing.
@@ -81,8 +66,10 @@ export const requireNeighbours = async (
     {
       network,
       block: forked.at,
+      // As where two transactions do not go together: whoever starts over finds one of them taken back.
+      sqlstate: '40001',
       remedy:
-        'The chain forked further back than `parallel.reorg_buffer`: raise it, and load the stream under a new name.',
+        'The chain forked further back than `parallel.reorg_buffer`. Start again: what has left the chain is taken back.',
     },
   );
 };

@@ -7,6 +7,7 @@ export interface Summary {
   readonly balance_changes: number;
   readonly accounts: number;
   readonly assets: number;
+  /** Weeks that changes have come to. */
   readonly weeks: number;
   /** Assets whose changes do not sum to 0; anything but 0 means that a change is missing or doubled. */
   readonly nonzero_assets: number;
@@ -24,7 +25,8 @@ export const readSummary = async (pool: Pool): Promise<Summary> => {
     select coalesce(sum(changes), 0)::bigint as balance_changes,
            (select count(distinct account_address) from by_key) as accounts,
            count(*) as assets,
-           (select count(*) from strata.set_partitions('balance_changes')) as weeks,
+           (select count(*) from strata.set_partitions('balance_changes') p
+             where p.lower_bound <= (select max(b.max_time) from strata.stream_batches b)) as weeks,
            count(*) filter (where total <> 0) as nonzero_assets
       from by_asset`.execute(on(pool));
   return rows[0]!;

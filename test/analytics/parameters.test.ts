@@ -1,5 +1,6 @@
 /** Parameters of named queries as the command line gives them: what is read, and what the errors teach. */
 import { describe, expect, test } from 'vitest';
+import { accountDoubt } from '../../src/warehouse/account.ts';
 import { findQuery, instantOf, readParameters } from '../../src/warehouse/analytics/parameters.ts';
 
 describe('parameters', () => {
@@ -41,4 +42,15 @@ describe('parameters', () => {
       Array.from({ length: 5 }, () => undefined),
     );
   });
+});
+
+test.each([
+  ['0x418de5c2e64f34d612001ab9deffd8ec7d569c79', null],
+  [`0x${'0'.repeat(64)}`, null],
+  ['rdx1qabc', null],
+  ['0x418de5c2e64f34d612001ab9deffd8ec7d569c7', /39 hex digits/],
+  ['0x418de5c2e64f34d612001ab9deffd8ec7d569c7O', /no hex digits/],
+])('the account %s gives cause for doubt: %s', (text, doubt) => {
+  if (doubt === null) expect(accountDoubt(text)).toBeNull();
+  else expect(accountDoubt(text)).toMatch(doubt);
 });

@@ -250,6 +250,8 @@ describe('without --json', () => {
       stderr: '',
       stdout: expect.stringMatching(/stream +network[^]*first +devnet[^]*balance_changes/) as string,
     });
+    // A screen of a hundred columns has room for the streams.
+    for (const line of status.stdout.split('\n').slice(0, 4)) expect(line.length).toBeLessThanOrEqual(100);
     expect(ingest).toMatchObject({
       code: 0,
       stderr: '',

@@ -231,7 +231,7 @@ describe('the hand-over', () => {
 });
 
 describe('failures', () => {
-  /** A run whose server breaks off the answer to one partition in the middle. */
+  /** A run whose server breaks off one of the calls for a partition. */
   const broken = async (parallel: object, more: Partial<Parameters<typeof load>[0]> = {}) => {
     const devnet = await serve();
     const stream = newStream();
@@ -247,7 +247,7 @@ describe('failures', () => {
       onEvent: (event: IngestEvent): void => {
         events.push(event);
         if (event.kind === 'partition' && event.state === 'loading' && event.from === 41)
-          devnet.failNext({ afterMessages: 2 });
+          devnet.failNext({ afterMessages: 0 });
       },
       ...more,
     };
@@ -284,6 +284,7 @@ describe('failures', () => {
     const events: IngestEvent[] = [];
     const settings = { ...TRANSFERS, parallel: { workers: 2, target_rows: 20, reorg_buffer: 10 } };
     await load({ pool: database.pool, url, stream, settings: TRANSFERS, to: 1 });
+    await load({ pool: database.pool, url, stream, settings: TRANSFERS, from: 55 });
     await load({ pool: database.pool, url, stream, settings, onEvent: (event) => events.push(event) });
     expect(partitionsIn(events, 'too large').length).toBeGreaterThan(0);
     await expectChain(database.pool, stream, chain);

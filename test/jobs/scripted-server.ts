@@ -162,6 +162,16 @@ const metadataOf = (step: Extract<Step, { batch: RecordBatch }>): Uint8Array =>
 
 type FakeCall = Parameters<NonNullable<Parameters<typeof startFake>[0]['get']>>[0];
 
+/** Waits until more fits, or nobody wants it any more. */
+const roomIn = (call: FakeCall): Promise<void> =>
+  new Promise((resolve) => {
+    const go = (): void => {
+      call.off('drain', go).off('cancelled', go);
+      resolve();
+    };
+    call.on('drain', go).on('cancelled', go);
+  });
+
 const play = async (call: FakeCall, steps: Iterable<Step>): Promise<void> => {
   let told: string | null = null;
   for (const step of steps) {
@@ -178,7 +188,10 @@ const play = async (call: FakeCall, steps: Iterable<Step>): Promise<void> => {
     const known: string = schema.toString('hex');
     if (told !== known) call.write(encodeFlightData({ header: schema, metadata: NONE, body: NONE }));
     told = known;
-    call.write(encodeFlightData({ header, metadata: metadataOf(step), body }));
+    // As a server does that is in order: whoever has heard enough is sent no more, and nobody more than fits into the line.
+    const fits = call.write(encodeFlightData({ header, metadata: metadataOf(step), body }));
+    if (!fits && !call.cancelled) await roomIn(call);
+    if (call.cancelled) return;
   }
   call.end();
 };

@@ -26,6 +26,7 @@ const week = (number: number, rest: Partial<WatchedWeek> = {}): WatchedWeek => (
   leaves: 4,
   total_bytes: 4_000,
   largest_leaf: 1_000,
+  used: true,
   detach_pending: false,
   ...rest,
 });
@@ -78,6 +79,16 @@ describe('of a set', () => {
       ['fault pending detach'],
     ],
     ['gaps', { weeks: [week(-3), ...set().weeks] }, ['warning gaps']],
+    [
+      'weeks that no row has come to',
+      { weeks: [week(-5), week(-3), ...set().weeks.map((each) => ({ ...each, used: false }))] },
+      ['warning gaps'],
+    ],
+    [
+      'a history that ends long ago',
+      { weeks: [week(-3), ...set().weeks.map((each) => ({ ...each, used: false }))] },
+      [],
+    ],
     ['too few weeks ahead', { premake: 3 }, ['warning runway']],
     ['no present week', { weeks: [week(-1), week(0)] }, ['warning runway']],
     [
@@ -187,5 +198,26 @@ describe('the watch', () => {
     expect(alerts.at(-1)?.says).toMatch(/the last retain failed .*no space/);
     expect((await readStatus(pool)).alerts.map(({ check }) => check)).toContain(FAILED_RUN);
     expect((await checkDatabase(pool)).map(({ check }) => check)).toContain(`balance_changes: ${FAILED_RUN}`);
+  });
+
+  it('tells of a consolidation that was left lying, not of one that is under way', async () => {
+    const { pool } = database;
+    const checks = async (): Promise<string[]> =>
+      (await watchSets(pool, NOW))
+        .filter(({ set: name }) => name === 'account_balances')
+        .map(({ check }) => check);
+    await pool.query(
+      `insert into strata.consolidations (set_name, lower_bound, upper_bound, step, week, week_name, stage_name, heap_order)
+       values ('account_balances', '2025-08-31', '2025-09-07', 'copying', 0, 'w', 's', 'key')`,
+    );
+    expect(await checks()).toEqual(['unfinished consolidations']);
+    const worker = await pool.connect();
+    await worker.query(
+      `insert into strata.maintenance_runs (set_name, verb) values ('account_balances', 'consolidate')`,
+    );
+    expect(await checks()).toEqual([]);
+    await pool.query(`update strata.maintenance_runs set backend_pid = 0 where outcome = 'running'`);
+    expect(await checks()).toEqual(['unfinished consolidations']);
+    worker.release();
   });
 });

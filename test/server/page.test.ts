@@ -154,6 +154,25 @@ describe.runIf(BROWSER !== undefined)('the page', () => {
     expect(await streams.getByRole('progressbar').getAttribute('aria-label')).toBe('History of transfers');
   });
 
+  test.runIf(database.topology === 'single')('shows history that is loaded beside the set', async () => {
+    const { rows } = await database.pool.query<{ week: string }>(
+      `select week::text from strata.open_backfill_weeks('{2026-03-01}', now(), 1) week`,
+    );
+    expect(rows).toHaveLength(1);
+    const week = page.locator('#map .week[data-state="loading"]');
+    await week.waitFor();
+    expect(await week.getAttribute('aria-label')).toMatch(
+      /^Week of 2026-03-01: loading \(building\), 4 partitions/,
+    );
+    await page.locator('#legend', { hasText: 'not reached' }).waitFor();
+  });
+
+  test('asks whether an account is whole that nobody knows', async () => {
+    await page.getByLabel('Account', { exact: true }).fill('0x418d');
+    await page.getByRole('button', { name: 'Show balances' }).click();
+    await page.locator('#holdings').getByText('It has 4 hex digits, an address has 40').waitFor();
+  });
+
   test('does not say that all is well when the database is away, and says so when it is back', async () => {
     const { rows } = await database.pool.query<{ name: string }>('select current_database() as name');
     const admin = createPool(databaseUrl(inject('ownerUrl'), 'postgres'));
@@ -167,9 +186,11 @@ describe.runIf(BROWSER !== undefined)('the page', () => {
     await page.locator('#trouble').waitFor();
     expect(await page.locator('#verdict').isVisible()).toBe(false);
     expect(await page.locator('#live').textContent()).toBe('no database');
+    expect(await page.title()).toMatch(/^✗ no database · /);
     await allow(true);
     await page.locator('#live[data-state="live"]').waitFor();
     await page.locator('#verdict').waitFor();
+    expect(await page.title()).toMatch(/^! \d+ warnings? · /);
     await admin.end();
   });
 

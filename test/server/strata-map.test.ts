@@ -21,6 +21,7 @@ const atlasOf = (weeks: readonly AtlasWeek[], change: Partial<Atlas> = {}): Atla
   now: new Date(weekAt(4).getTime() + 1000),
   sets: [{ set: 's', root: 's', cut: 'hash of a', modulus: 2, premake: 1, retained_from: null }],
   weeks,
+  apart: [],
   work: [],
   held: [],
   proofs: [],
@@ -105,6 +106,40 @@ describe('the strata map', () => {
     ]);
     expect(mapOf(atlasOf([weekOf(-6), weekOf(4), weekOf(5)])).counts).toMatchObject({ gap: 9, hot: 1 });
     expect(statesOf(atlasOf([]))).toEqual([]);
+  });
+
+  test('tells weeks that no row has come to from weeks that were passed by', () => {
+    const empty = (index: number): AtlasWeek =>
+      weekOf(index, { leaves: [{ oid: index, name: `s_${index}_hash_0`, rows: -1 }] });
+    const behind = [weekOf(-9), weekOf(-7), empty(4), empty(5)];
+    expect(statesOf(atlasOf(behind))).toEqual(['closed', 'gap', 'closed', 'unreached × 10', 'hot', 'ahead']);
+    expect(mapOf(atlasOf(behind)).counts).toMatchObject({ gap: 1, unreached: 10 });
+    // A stream has come further than the last ANALYZE knows.
+    expect(statesOf(atlasOf(behind, { frontiers: [weekAt(4)] }))).toContain('gap × 10');
+    // What is due now is missing, whatever has come.
+    expect(statesOf(atlasOf([weekOf(1)]))).toEqual(['closed', 'unreached', 'unreached', 'gap', 'gap']);
+  });
+
+  test('shows history that is loaded beside the set, which is no gap', () => {
+    const apart = {
+      set: 's',
+      name: 's_2',
+      lower: weekAt(2),
+      upper: weekAt(3),
+      error: null,
+      leaves: [20, 21],
+    };
+    const atlas = atlasOf([weekOf(1), weekOf(4), weekOf(5)], { apart: [{ ...apart, step: 'folding' }] });
+    const map = mapOf(
+      atlas,
+      new Map([
+        [20, { bytes: 100 }],
+        [21, { bytes: 50 }],
+      ]),
+    );
+    expect(map.strata.map(({ state }) => state)).toEqual(['closed', 'loading', 'gap', 'hot', 'ahead']);
+    expect(map.strata[1]).toMatchObject({ step: 'folding', bytes: 150, leaves: [100, 50] });
+    expect(map.counts).toMatchObject({ loading: 1, gap: 1 });
   });
 
   test('counts the runway from the present week on', () => {

@@ -2,7 +2,7 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { BlockRange } from '../../src/chain/range.ts';
 import { withTransaction } from '../../src/db/pool.ts';
-import { hashBefore, ledgerEnds, requireNeighbours } from '../../src/warehouse/ledger-edges.ts';
+import { ledgerEnds, requireNeighbours } from '../../src/warehouse/ledger-edges.ts';
 import { sourceOf } from '../../src/warehouse/stream-state.ts';
 import { useDatabase } from '../database.ts';
 import { failureOf } from '../flight/collect.ts';
@@ -29,14 +29,12 @@ const hold = async (ranges: readonly Held[]): Promise<void> => {
   );
 };
 
-test('says the hash before a block, and the ends', async () => {
+test('says the ends', async () => {
   await hold([
     { start: 5, end: 9, hash: '0xa' },
     { start: 12, end: 12 },
     { start: 20, end: 30, hash: '0xc' },
   ]);
-  const before = (block: number) => hashBefore(database.pool, 'held', 'net', block);
-  expect(await Promise.all([5, 10, 11, 13, 31].map(before))).toEqual([null, '0xa', null, null, '0xc']);
   expect(await ledgerEnds(database.pool, 'held', 'net')).toEqual({ first: 5, last: 30, hash: '0xc' });
   expect(await ledgerEnds(database.pool, 'held', 'other')).toBeNull();
 });

@@ -88,15 +88,24 @@ const messagesOf = (chain: ModelChain, range: BlockRange, asked: BlockWindow, di
   return [...steps, empty(true)];
 };
 
-/** Serves `chain`. */
-export const serveChain = async (chain: ModelChain, dice: Dice): Promise<SimulatedServer> => {
+/**
+ * Serves `chain`.
+ *
+ * @param flickers whether a branch that a fork has dropped may come back while somebody looks
+ */
+export const serveChain = async (
+  chain: ModelChain,
+  dice: Dice,
+  flickers = false,
+): Promise<SimulatedServer> => {
   let mischief = PEACE;
   let idle: () => void = () => undefined;
   let moves = 0;
   const oneIn = (chance: number): boolean => chance > 0 && dice(chance) === 0;
   const move = (): void => {
     if (moves++ >= MOVES_MAX) return;
-    if (dice(2) === 0) chain.grow(1 + dice(5));
+    if (flickers && dice(2) === 0) chain.revive(dice(3));
+    else if (dice(2) === 0) chain.grow(1 + dice(5));
     else chain.fork(1 + dice(dice(4) === 0 ? 64 : 6), dice(4));
   };
 

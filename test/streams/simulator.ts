@@ -22,6 +22,8 @@ export interface History {
   readonly seed: number;
   /** Whether history is loaded by workers before the stream goes on by itself. */
   readonly catchUp: boolean;
+  /** Whether a catch-up meets forks deeper than its buffer, or ones that come and go within it, and is given ends. */
+  readonly rough?: boolean;
 }
 
 /** What a history saw. */
@@ -66,13 +68,17 @@ const settingsOf = (kind: number, dice: Dice): Settings => ({
   commit_rows: [1, 7, 1000][dice(3)],
 });
 
-/** How workers share out history in one run; none reaches into the blocks that may still fork. */
-const parallelOf = (deepest: number, dice: Dice): Settings => ({
+/** How workers share out history in one run; none reaches into the blocks that may still fork, but where forks are deep. */
+const parallelOf = (deepest: number, isDeep: boolean, dice: Dice): Settings => ({
   workers: dice(5) === 0 ? 'auto' : 1 + dice(5),
-  ...[{ partitions: 1 + dice(12) }, { partition_blocks: 20 + dice(100) }, { target_rows: 20 + dice(100) }][
-    dice(3)
-  ],
-  reorg_buffer: deepest + dice(40),
+  // Most by blocks: a stream that has partitions of no certain size goes on by itself where not much is missing.
+  ...[
+    { partitions: 1 + dice(12) },
+    { target_rows: 20 + dice(100) },
+    { partition_blocks: 10 + dice(60) },
+    { partition_blocks: 10 + dice(60) },
+  ][dice(4)],
+  reorg_buffer: isDeep ? dice(deepest) : deepest + dice(40),
   stop_on_error: dice(2) === 0,
 });
 
@@ -80,7 +86,7 @@ const parallelOf = (deepest: number, dice: Dice): Settings => ({
 const moveHead = (chain: ModelChain, catchUp: boolean, dice: Dice): void => {
   if (chain.blocks.length === 0) chain.grow(catchUp ? 1 + dice(400) : 1 + dice(dice(3) === 0 ? 100 : 12));
   // Far enough for what is missing at the head to be history again.
-  else if (catchUp && dice(8) === 0) chain.grow(1100);
+  else if (catchUp && dice(8) === 0) chain.grow(dice(5) === 0 ? 1100 : 300);
   else if (dice(3) === 0) chain.grow(1 + dice(8));
   else if (dice(5) === 0) chain.revive(dice(3));
   else chain.fork(1 + dice(dice(2) === 0 ? 64 : 5), dice(4));
@@ -96,6 +102,7 @@ interface Run {
   readonly settings: Settings;
   readonly mischief: Mischief;
   readonly from: number | null;
+  readonly to?: number | null;
   /** Goes on live, until the server has told all and no worker is at work. */
   readonly follow: boolean;
   /** Asked to stop when so many things have happened; null for never. */
@@ -143,6 +150,7 @@ const runOnce = async (
     signal: AbortSignal.any([limit, enough.signal]),
     onEvent,
     ...(run.from === null ? {} : { from: run.from }),
+    ...(run.to === null || run.to === undefined ? {} : { to: run.to }),
     ...(mischief.line.after?.what === 'silence' ? { flight: IMPATIENT } : {}),
   });
   expect(limit.aborted, 'a run that waits for what never comes').toBe(false);
@@ -169,7 +177,7 @@ const afterDeadlocks = async (most: number, work: () => Promise<void>): Promise<
 export const playHistory = async (
   pool: Pool,
   url: string,
-  { seed, catchUp }: History,
+  { seed, catchUp, rough = false }: History,
   deadlocks = 0,
 ): Promise<Told> => {
   const dice = diceOf(seed);
@@ -178,14 +186,16 @@ export const playHistory = async (
   const chain = modelChain(stream, dice, deepest);
   const kind = dice(4);
   const settings = settingsOf(kind, dice);
-  const server = await serveChain(chain, dice);
+  const isDeep = rough && dice(2) === 0;
+  // One that comes and goes behind the buffer, between a question and its answer, leaves no trace.
+  const server = await serveChain(chain, dice, rough && !isDeep);
   let told = NOTHING_TOLD;
   const tell = (more: Partial<Told>): void => void (told = addTold(told, { ...NOTHING_TOLD, ...more }));
   /** The part of a run that only workers have. */
   const parallelRun = (): Pick<Run, 'settings' | 'from' | 'follow' | 'stopAfter'> =>
     catchUp
       ? {
-          settings: { ...settings, parallel: parallelOf(deepest, dice) },
+          settings: { ...settings, parallel: parallelOf(deepest, isDeep, dice) },
           from: [0, 0, null, dice(150)][dice(4)] ?? null,
           follow: dice(3) === 0,
           stopAfter: dice(4) === 0 ? 1 + dice(40) : null,
@@ -199,7 +209,9 @@ export const playHistory = async (
     // connections of its own: what runs beside must not find its lock's session gone.
     const own = dice(3) === 0 ? createPool(url) : null;
     const through = own === null ? pool : crashingPool(own, crash, 1 + dice(4));
-    const run = { through, mischief: drawMischief(dice), ...parallelRun() };
+    const drawn = parallelRun();
+    const to = rough && dice(3) === 0 ? (drawn.from ?? 0) + 1 + dice(chain.blocks.length) : null;
+    const run = { through, mischief: drawMischief(dice), ...drawn, to };
     await play(run).catch((thrown: unknown) => {
       tell({ failures: 1 });
       const error = asWarehouseError(thrown);

@@ -3,7 +3,6 @@ import { Command } from 'commander';
 import { recreateDatabase } from '../../db/administer.ts';
 import { migrate } from '../../db/migrate.ts';
 import { createPool } from '../../db/pool.ts';
-import type { Pool } from '../../db/query.ts';
 import { runDemo, type DemoReport } from '../../devnet/demo.ts';
 import { runMaintenance } from '../../jobs/maintenance.ts';
 import { listenForStop } from '../../runtime/lifecycle.ts';
@@ -11,8 +10,9 @@ import { createLogger } from '../../runtime/log.ts';
 import type { PageServer } from '../../server/http.ts';
 import { configOf, findDatabase, type GlobalOptions } from '../context.ts';
 import { printResult, table } from '../output.ts';
+import { showProgress } from '../ingest-progress.ts';
 import { createProgress } from '../progress.ts';
-import { showProgress } from './ingest.ts';
+
 import { PAGE_PORT, portNumber, servePage, stopped } from './serve.ts';
 
 interface Options extends GlobalOptions {
@@ -54,9 +54,16 @@ export const demoCommand = (): Command =>
         const pool = createPool(connectionString, settings);
         let page: PageServer | null = null;
         try {
-          page = options.serve === true ? await showPage(pool, connectionString, options, say) : null;
+          // From its first moment on: the load and the consolidations can be watched.
+          if (options.serve === true) {
+            await migrate({ connectionString });
+            await runMaintenance({ pool, verb: 'ensure', now: new Date(), signal: lifecycle.signal });
+            page = await servePage(pool, { host: '127.0.0.1', port: options.port, token: null, secrets: [] });
+            say(`watch it at ${page.url}`);
+          }
           // What happens is told in words; log lines beside them are for who asks.
-          const onEvent = showProgress(progress, createLogger({ PGSTRATA_LOG: 'silent', ...process.env }));
+          const log = createLogger({ PGSTRATA_LOG: 'silent', ...process.env });
+          const onEvent = showProgress(progress, log, { told: true });
           const { report, busiest } = await runDemo({
             pool,
             address: { url: connectionString, options: settings },
@@ -72,8 +79,8 @@ export const demoCommand = (): Command =>
           ].join('\n\n');
           printResult(options.json === true, report, text);
           if (page !== null) {
-            await runMaintenance({ pool, verb: 'ensure', now: new Date(), signal: lifecycle.signal });
-            say(`the page stays at ${page.url} until Ctrl-C`);
+            say(`the page stays at ${page.url} until Ctrl-C; meanwhile the other old weeks settle there`);
+            await runMaintenance({ pool, verb: 'consolidate', now: new Date(), signal: lifecycle.signal });
             await stopped(lifecycle.signal);
           }
         } finally {
@@ -86,16 +93,3 @@ export const demoCommand = (): Command =>
         lifecycle.dispose();
       }
     });
-
-/** The status page of the demo's database, from its first moment on: the load and the consolidations can be watched. */
-const showPage = async (
-  pool: Pool,
-  connectionString: string,
-  { port }: Options,
-  say: (text: string) => void,
-): Promise<PageServer> => {
-  await migrate({ connectionString });
-  const page = await servePage(pool, { host: '127.0.0.1', port, token: null, secrets: [] });
-  say(`watch it at ${page.url}`);
-  return page;
-};

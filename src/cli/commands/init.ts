@@ -27,7 +27,7 @@ export const initCommand = (): Command =>
       printResult(
         options.json === true,
         { file },
-        `${file} is written. Next: pgstrata doctor, pgstrata migrate, pgstrata ingest`,
+        `${file} is written. Next: pgstrata doctor, pgstrata migrate, pgstrata ingest\nUntil it names a server of your own, \`pgstrata devnet --blocks 20000\` in another terminal is that server.`,
       );
     });
 

@@ -4,6 +4,7 @@ import { pipeline } from 'node:stream/promises';
 import { setFlagsFromString } from 'node:v8';
 import { Command, Option } from 'commander';
 import { WarehouseError } from '../../runtime/errors.ts';
+import { accountDoubt } from '../../warehouse/account.ts';
 import { QUERIES, QUERY_NAMES, type QueryName } from '../../warehouse/analytics/catalogue.ts';
 import { findQuery, readParameters } from '../../warehouse/analytics/parameters.ts';
 import type { AnalyticsQuery, Parameter, ParametersOf } from '../../warehouse/analytics/query.ts';
@@ -74,6 +75,8 @@ const run = async (word: string | undefined, options: Options): Promise<void> =>
   const name = findQuery(word);
   if (options.list === true) return printResult(options.json === true, QUERIES[name], queryText(name));
   const parameters = readParameters(name, givenOf(options));
+  const doubt = typeof options['account'] === 'string' ? accountDoubt(options['account']) : null;
+  if (doubt !== null) process.stderr.write(`is the account whole? ${doubt}\n`);
   const limits = { timeoutMs: timeoutOf(options.timeout) };
   await withDatabase(
     await configOf(options),

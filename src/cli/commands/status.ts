@@ -3,7 +3,8 @@ import { Command } from 'commander';
 import { FAILED_RUN } from '../../warehouse/partitions/alerts.ts';
 import { isStopped, readStatus, type StreamStatus, type WarehouseStatus } from '../../warehouse/status.ts';
 import { configOf, withDatabase, type GlobalOptions } from '../context.ts';
-import { EXIT_FAILED, printResult, table } from '../output.ts';
+import { EXIT_FAILED, printResult, table, type Cell } from '../output.ts';
+import { duration } from '../progress.ts';
 
 /** The command. */
 export const statusCommand = (): Command =>
@@ -20,41 +21,50 @@ export const statusCommand = (): Command =>
       if (failed || status.streams.some(isStopped)) process.exitCode = EXIT_FAILED;
     });
 
-const streamsTable = (streams: readonly StreamStatus[]): string =>
-  table(
-    [
-      'stream',
-      'network',
-      'state',
-      'block',
-      'head',
-      'lag s',
-      'rows/s',
-      'gaps',
-      'workers',
-      'history',
-      'rows',
-      'quarantined',
-      'retries',
-      'breaker',
-    ],
-    streams.map((row) => [
-      row.stream,
-      row.network,
-      row.state,
-      row.position,
-      row.head,
-      row.lag_seconds,
-      row.rows_per_second === null ? null : Math.round(row.rows_per_second),
-      row.gaps,
-      row.workers.length,
-      shareOf(row.catch_up),
-      row.rows,
-      row.quarantined,
-      row.retries,
-      row.breaker,
-    ]),
+/** A column, and whether it has anything to say of a stream: one that is silent of all is left out, so that a table fits a screen. */
+interface Column {
+  readonly head: string;
+  readonly cell: (row: StreamStatus) => Cell;
+  readonly speaks?: (row: StreamStatus) => boolean;
+}
+
+const COLUMNS: readonly Column[] = [
+  { head: 'stream', cell: ({ stream }) => stream },
+  { head: 'network', cell: ({ network }) => network },
+  { head: 'state', cell: ({ state }) => state },
+  { head: 'block', cell: ({ position }) => position },
+  { head: 'head', cell: ({ head }) => head },
+  { head: 'lag', cell: ({ lag_seconds: lag }) => (lag === null ? null : duration(lag)) },
+  { head: 'rows/s', cell: ({ rows_per_second: rate }) => (rate === null ? null : Math.round(rate)) },
+  { head: 'rows', cell: ({ rows }) => rows },
+  { head: 'gaps', cell: ({ gaps }) => gaps },
+  { head: 'workers', cell: ({ workers }) => workers.length, speaks: ({ workers }) => workers.length > 0 },
+  {
+    head: 'history',
+    cell: ({ catch_up: catchUp }) => shareOf(catchUp),
+    speaks: ({ catch_up: catchUp }) => shareOf(catchUp) !== null,
+  },
+  {
+    head: 'quarantined',
+    cell: ({ quarantined }) => quarantined,
+    speaks: ({ quarantined }) => (quarantined ?? 0) > 0,
+  },
+  { head: 'retries', cell: ({ retries }) => retries, speaks: ({ retries }) => (retries ?? 0) > 0 },
+  {
+    head: 'breaker',
+    cell: ({ breaker }) => breaker,
+    speaks: ({ breaker }) => breaker !== null && breaker !== 'closed',
+  },
+];
+
+const streamsTable = (streams: readonly StreamStatus[]): string => {
+  const shown = COLUMNS.filter(({ speaks }) => speaks === undefined || streams.some(speaks));
+  return table(
+    shown.map(({ head }) => head),
+    streams.map((row) => shown.map(({ cell }) => cell(row))),
+    new Set(['lag']),
   );
+};
 
 /** How much of the history is loaded that was missing; null when none is being loaded. */
 const shareOf = (catchUp: StreamStatus['catch_up']): string | null =>
@@ -77,7 +87,7 @@ const historyLines = ({
 }: WarehouseStatus['history']): string[] => {
   if (weeks.length === 0) return [];
   const pace = rate === null ? '' : `, ${Math.round(rate).toLocaleString('en')} rows/s`;
-  const end = eta === null ? '' : `, these in ${eta} s`;
+  const end = eta === null ? '' : `, these in ${duration(eta)}`;
   return [
     '',
     table(

@@ -34,7 +34,7 @@ export const verifyCommand = (): Command =>
 
 const describe = (report: VerifyReport): string => {
   const share = report.one_in === 1 ? 'all accounts' : `one in ${report.one_in} accounts`;
-  const compared = `compared ${share} of ${report.balances.toLocaleString('en')} balances and ${report.state_rows.toLocaleString('en')} states, the sums of ${report.assets.toLocaleString('en')} assets, the ledgers of ${report.sources} sources`;
+  const compared = `compared ${share} of ${report.balances.toLocaleString('en')} balances and ${report.state_rows.toLocaleString('en')} states, the sums of ${report.assets.toLocaleString('en')} assets, the ledgers of ${report.sources} ${report.sources === 1 ? 'source' : 'sources'}`;
   if (report.differences === 0) return `${compared}: no difference`;
   const rows = report.first.map((line) => [
     line.problem,

@@ -57,7 +57,7 @@ const HOLDINGS = [
   },
   {
     head: 'Balance',
-    class: 'amount mono',
+    class: 'amount mono full',
     cell: (row) =>
       h('span', { class: row.negative ? 'bad' : null, 'data-exact': row.amount }, ...parted(row.amount)),
   },
@@ -73,16 +73,17 @@ const showAccount = async (account) => {
     'account',
     box,
     () => ask('/api/account', { account }),
-    async ({ holdings }) => {
+    async ({ holdings, doubt }) => {
       if (holdings.length === 0) {
-        fill(box, h('p', { class: 'empty', text: 'This account has never held anything here.' }));
+        const why = doubt === null ? '' : ` Is it whole? ${doubt[0].toUpperCase()}${doubt.slice(1)}.`;
+        fill(box, h('p', { class: 'empty', text: `This account has never held anything here.${why}` }));
         return;
       }
       byId('history-pane').hidden = false;
       fill(
         box,
         table('Holdings', HOLDINGS, holdings, {
-          class: 'pad',
+          class: 'pad cards',
           row: (row) => ({ 'data-asset': row.asset_id }),
         }),
       );

@@ -8,6 +8,9 @@ export const count = (value) => (value === null || value === undefined ? '–' :
 /** @param {number | null | undefined} value */
 export const short = (value) => (value === null || value === undefined ? '–' : SHORT.format(value));
 
+/** A number of things. @param {number} value @param {string} thing one of them */
+export const counted = (value, thing) => `${count(value)} ${thing}${value === 1 ? '' : 's'}`;
+
 const UNITS = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'];
 
 /** @param {number | null | undefined} value */

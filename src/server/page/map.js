@@ -1,6 +1,6 @@
 /** The strata map: a grid of weeks that is drawn once and then patched, and walked by arrow keys. */
 import { byId, fill, h, prose } from './dom.js';
-import { bytes, count, day } from './format.js';
+import { bytes, count, counted, day } from './format.js';
 import { describe, showWeek, STATES } from './week.js';
 
 const LEAVES_DRAWN_MAX = 8;
@@ -90,11 +90,14 @@ const draw = () => {
   showChosen(set);
 };
 
+/** There is no table of such a week. */
+const EMPTY = new Set(['gap', 'unreached']);
+
 /** The week that is told of before anybody chooses one: what is going on, else the newest with rows. */
 const favourite = (set) =>
-  set.strata.find(({ state }) => state === 'consolidating') ??
+  set.strata.find(({ state }) => state === 'consolidating' || state === 'loading') ??
+  set.strata.findLast(({ state, rows }) => rows > 0 && state !== 'dropped') ??
   set.strata.findLast(({ state }) => state === 'hot') ??
-  set.strata.findLast(({ state }) => state !== 'gap' && state !== 'ahead') ??
   set.strata.at(-1);
 
 const build = (map, set, columns, largest, order) => {
@@ -152,7 +155,8 @@ const dress = (button, stratum, set, largest) => {
 };
 
 const layersOf = ({ state, leaves, weeks }, set, largest) => {
-  if (state === 'gap') return [h('b', { 'aria-hidden': 'true', text: weeks > 1 ? String(weeks) : '?' })];
+  if (EMPTY.has(state))
+    return [h('b', { 'aria-hidden': 'true', text: weeks > 1 ? String(weeks) : state === 'gap' ? '?' : '' })];
   if (leaves.length === 0) return [h('i', { 'data-size': 0 })];
   const per = Math.ceil(leaves.length / LEAVES_DRAWN_MAX);
   const shown = leaves.filter((_bytes, index) => index % per === 0);
@@ -183,7 +187,9 @@ const fact = (name, value, bad = false) =>
   h('div', {}, h('dt', { text: name }), h('dd', { class: bad ? 'bad' : null, text: value }));
 
 const drawFacts = (set) => {
-  const there = set.strata.filter(({ state }) => !['gap', 'held', 'dropped'].includes(state));
+  const there = set.strata.filter(
+    ({ state }) => !['gap', 'unreached', 'loading', 'held', 'dropped'].includes(state),
+  );
   const runway = set.runway_weeks;
   const missing = set.counts.gap ?? 0;
   const used = there.length > 0;
@@ -199,7 +205,7 @@ const drawFacts = (set) => {
         runway < 0 ? '✗ the present week is missing' : `${runway} of ${set.premake} weeks ahead`,
         runway < 0,
       ),
-    used && fact('missing', missing === 0 ? 'none' : `${missing} weeks`, missing > 0),
+    used && fact('missing', missing === 0 ? 'none' : counted(missing, 'week'), missing > 0),
     fact('cut by', set.cut),
   );
 };
@@ -219,13 +225,13 @@ const drawLegend = (set) => {
         h('span', { class: 'n', text: count(set.counts[state] ?? 0) }),
       ),
     ),
-    h('li', { class: 'soft', text: 'darker layers are larger' }),
+    h('li', { class: 'soft', text: 'the fuller the colour, the more bytes' }),
   );
 };
 
 const sample = (state) =>
-  state === 'gap'
-    ? [h('b', { text: '?' })]
+  EMPTY.has(state)
+    ? [h('b', { text: state === 'gap' ? '?' : '' })]
     : Array.from({ length: state === 'consolidated' || state === 'dropped' ? 1 : 3 }, () =>
         h('i', { 'data-size': state === 'ahead' ? 0 : 3 }),
       );

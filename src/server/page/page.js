@@ -1,5 +1,6 @@
 /** The page: takes what the server sends and hands each section its own; says when nothing comes any more. */
 import { ask, byId, fill, h, prose } from './dom.js';
+import { counted } from './format.js';
 import { showMap, startMap } from './map.js';
 import { showRuns } from './runs.js';
 import { showStreams } from './streams.js';
@@ -25,10 +26,7 @@ const showVerdict = () => {
   );
   const faults = alerts.filter(({ state }) => state === 'fault').length + stopped.length;
   const warnings = alerts.length + stopped.length - faults;
-  const said = [
-    faults > 0 && `${faults} ${faults === 1 ? 'fault' : 'faults'}`,
-    warnings > 0 && `${warnings} ${warnings === 1 ? 'warning' : 'warnings'}`,
-  ]
+  const said = [faults > 0 && counted(faults, 'fault'), warnings > 0 && counted(warnings, 'warning')]
     .filter(Boolean)
     .join(', ');
   const items = [
@@ -41,6 +39,7 @@ const showVerdict = () => {
     })),
     ...alerts,
   ];
+  showTitle(faults > 0 ? `✗ ${said}` : warnings > 0 ? `! ${said}` : '✓');
   const box = byId('verdict');
   if (items.length === 0) {
     fill(
@@ -66,6 +65,12 @@ const showVerdict = () => {
       h('ul', { class: 'alerts' }, ...items.map(alertItem)),
     ),
   );
+};
+
+/** So that a tab among many tells whether to look. */
+const showTitle = (text) => {
+  const name = byId('where').textContent;
+  document.title = [text, name || 'pgstrata'].filter(Boolean).join(' · ');
 };
 
 const alertItem = ({ set, check, state, says, remedy }) =>
@@ -105,8 +110,13 @@ const SHOWS = {
     box.textContent = value === null ? '' : `What is below may be old: ${value}`;
     // What was well may not be any more.
     byId('verdict').hidden = value !== null;
-    if (value === null) live('live', 'live');
-    else live('lost', 'no database');
+    if (value === null) {
+      live('live', 'live');
+      showVerdict();
+    } else {
+      live('lost', 'no database');
+      showTitle('✗ no database');
+    }
   },
 };
 
@@ -119,6 +129,7 @@ const listen = () => {
   });
   events.addEventListener('error', () => {
     live('lost', 'connection lost, trying again');
+    showTitle('? connection lost');
     // Refused, not lost: the session has ended.
     if (events.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 5000);
   });
@@ -132,6 +143,7 @@ const showAbout = async () => {
   const { version, role, advice, database, server } = await ask('/api/about');
   const reads = role === null ? advice : `reads as ${role}`;
   byId('where').textContent = database;
+  showVerdict();
   byId('about').textContent = `pgstrata ${version} · PostgreSQL ${server} · ${reads} · times are UTC`;
 };
 // What it would have said is no loss: what is wrong is said by the events.

@@ -1,6 +1,6 @@
 /** Maintenance runs: a line each; opened, the plan with its locks, what came of it, and the proofs. */
 import { ask, byId, failure, fill, h, prose, table } from './dom.js';
-import { ago, bytes, count, minute, span } from './format.js';
+import { ago, bytes, count, counted, minute, span } from './format.js';
 
 const TAGS = {
   done: ['good', '✓'],
@@ -57,7 +57,7 @@ export const showRuns = (runs) => {
         text: `${minute(run.started_at)}, ${ago(run.started_at)}`,
         title: `asked for by ${run.asked_by} on ${run.host ?? 'an unknown host'}`,
       }),
-      h('span', { class: 'num soft', text: `${run.steps} steps, ${span(secondsOf(run))}` }),
+      h('span', { class: 'num soft', text: `${counted(run.steps, 'step')}, ${span(secondsOf(run))}` }),
     );
     const said = `${run.outcome}${run.finished_at}${minute(new Date().toISOString())}`;
     if (known) {
@@ -152,14 +152,14 @@ const tell = (run) => {
         ),
       ),
     notes.length > 0 && h('ul', { class: 'notes' }, ...notes.map((note) => h('li', { text: note }))),
-    h('h3', { text: `Plan, ${count(run.steps)} steps` }),
+    h('h3', { text: `Plan, ${counted(run.steps, 'step')}` }),
     steps.length === 0 && h('p', { class: 'empty', text: 'It had nothing to do.' }),
     steps.length > 0 && plan(steps.slice(0, STEPS_SHOWN)),
     steps.length > STEPS_SHOWN &&
       h(
         'details',
         {},
-        h('summary', { text: `${count(run.steps - STEPS_SHOWN)} more steps` }),
+        h('summary', { text: counted(run.steps - STEPS_SHOWN, 'more step') }),
         plan(steps.slice(STEPS_SHOWN)),
       ),
   ];

@@ -1,6 +1,6 @@
 /** The streams: one line each, with what went wrong under it. */
 import { byId, fill, h, prose, table } from './dom.js';
-import { ago, bytes, count, percent, short, span } from './format.js';
+import { ago, bytes, count, counted, percent, short, span } from './format.js';
 
 const TAGS = {
   running: ['good', '●', 'running'],
@@ -72,7 +72,9 @@ const COLUMNS = [
     cell: (row) =>
       row.lag_blocks === null
         ? span(row.lag_seconds)
-        : `${count(row.lag_blocks)} blocks, ${span(row.lag_seconds)}`,
+        : [counted(row.lag_blocks, 'block'), row.lag_seconds !== null && span(row.lag_seconds)]
+            .filter(Boolean)
+            .join(', '),
   },
   { head: 'Last hour', cell: (row) => (row.minutes.length > 0 ? sparkline(row.minutes) : '–') },
   { head: 'Rows/s', num: true, cell: (row) => short(row.rows_per_second) },
@@ -91,7 +93,6 @@ const COLUMNS = [
     cell: (row) =>
       row.quarantined === 0 ? 'none' : h('span', { class: 'tag warn', text: `! ${count(row.quarantined)}` }),
   },
-  { head: 'Reorgs', num: true, cell: (row) => count(row.work?.reorgs ?? null) },
   { head: 'Committed', num: true, cell: (row) => (row.last_commit ? ago(row.last_commit) : '–') },
 ];
 
@@ -130,7 +131,7 @@ const under = (row) => {
       h(
         'p',
         { class: 'failed' },
-        h('strong', { text: `${row.failures} failures, breaker ${row.breaker}. ` }),
+        h('strong', { text: `${counted(row.failures, 'failure')}, breaker ${row.breaker}. ` }),
         `${error.message}. `,
         error.remedy ?? '',
         next,
@@ -151,7 +152,7 @@ const under = (row) => {
     lines.push(
       h('p', {
         class: 'soft',
-        text: `Since ${ago(row.started_at)}: ${count(work.commits)} commits, ${bytes(work.bytes)} sent; a commit takes ${each(work.copy_seconds)} of COPY, ${each(work.fold_seconds)} of folding, ${each(work.commit_seconds)} to commit.`,
+        text: `Since its process started ${ago(row.started_at)}: ${counted(work.commits, 'commit')}, ${counted(work.reorgs ?? 0, 'reorg')}, ${bytes(work.bytes)} sent; a commit takes ${each(work.copy_seconds)} of COPY, ${each(work.fold_seconds)} of folding, ${each(work.commit_seconds)} to commit.`,
       }),
     );
   }

@@ -5,7 +5,11 @@ import { bytes, count, day, minute, percent, span } from './format.js';
 /** Each state: its name, and what it says of a week. */
 export const STATES = {
   ahead: ['ahead', 'Made ahead: empty until its time comes.'],
-  hot: ['hot', 'Rows are being written into it now.'],
+  loading: [
+    'loading',
+    'History that is loaded beside the set, without indexes; it becomes readable whole, with its balances.',
+  ],
+  hot: ['hot', 'The week of now, or the one that a stream has come to: here rows are written.'],
   closed: ['closed', 'Its time is over; its hash partitions wait to be consolidated.'],
   consolidating: [
     'consolidating',
@@ -19,7 +23,11 @@ export const STATES = {
   dropped: ['dropped', 'Taken out by retention and dropped. Balances of its time were carried forward.'],
   gap: [
     'missing',
-    'No partition covers it: rows of this time make it, and so does `pgstrata maintain ensure`.',
+    'No partition covers it: loads make the weeks they need, and so does `pgstrata maintain ensure`; a plain INSERT of this time is refused.',
+  ],
+  unreached: [
+    'not reached',
+    'No rows have come this far, so no partition was made: nothing is missing. A load makes the weeks that it comes to.',
   ],
   other: ['other', 'A partition that is not one whole week; maintenance leaves it alone.'],
 };
@@ -27,10 +35,10 @@ export const STATES = {
 /** A week in a line. @param {any} stratum */
 export const describe = (stratum) => {
   const [name] = STATES[stratum.state];
-  if (stratum.state === 'gap')
+  if (stratum.state === 'gap' || stratum.state === 'unreached')
     return stratum.weeks === 1
-      ? `Week of ${day(stratum.start)}: missing`
-      : `${stratum.weeks} weeks from ${day(stratum.start)}: missing`;
+      ? `Week of ${day(stratum.start)}: ${name}`
+      : `${stratum.weeks} weeks from ${day(stratum.start)}: ${name}`;
   const parts = stratum.leaves.length > 1 ? `, ${stratum.leaves.length} partitions` : '';
   const step = stratum.step ? ` (${stratum.step})` : '';
   const when = stratum.start ? `Week of ${day(stratum.start)}` : stratum.name;

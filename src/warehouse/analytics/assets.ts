@@ -1,7 +1,7 @@
 /** Finds the asset that people mean by an id, a key or a symbol. */
 import { on, type Client } from '../../db/query.ts';
 import { WarehouseError } from '../../runtime/errors.ts';
-import { nearest } from '../../runtime/nearest.ts';
+import { didYouMean } from '../../runtime/nearest.ts';
 
 /** Names looked at for a typo, at most. */
 const NAMES_MAX = 10_000;
@@ -54,12 +54,12 @@ const unknown = async (client: Client, text: string): Promise<WarehouseError> =>
     .select(['asset_key', 'symbol'])
     .limit(NAMES_MAX)
     .execute();
-  const meant = nearest(text, [
-    ...new Set(names.flatMap(({ asset_key: key, symbol }) => (symbol === null ? [key] : [symbol, key]))),
-  ]);
+  const known = new Set(
+    names.flatMap(({ asset_key: key, symbol }) => (symbol === null ? [key] : [symbol, key])),
+  );
   return new WarehouseError(
     'usage',
-    `there is no asset ${JSON.stringify(text)}${meant === undefined ? '' : `; did you mean ${meant}?`}`,
+    `there is no asset ${JSON.stringify(text)}${didYouMean(text, [...known])}`,
     { remedy: 'Assets, their keys, symbols and ids are the rows of strata.assets.' },
   );
 };

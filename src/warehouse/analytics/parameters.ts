@@ -1,6 +1,6 @@
 /** Parameters of named queries: from text to values that SQL takes, with errors that say what would be right. */
 import { WarehouseError } from '../../runtime/errors.ts';
-import { nearest } from '../../runtime/nearest.ts';
+import { didYouMean } from '../../runtime/nearest.ts';
 import { QUERIES, QUERY_NAMES, type QueryName } from './catalogue.ts';
 import type { AnalyticsQuery, Parameter, ParameterType, ParameterValue } from './query.ts';
 
@@ -68,10 +68,9 @@ const optionOf = ({ name }: Parameter): string => `--${name}`;
 export const findQuery = (name: string): QueryName => {
   const found = QUERY_NAMES.find((known) => known === name);
   if (found !== undefined) return found;
-  const meant = nearest(name, QUERY_NAMES);
   throw new WarehouseError(
     'usage',
-    `there is no query ${JSON.stringify(name)}${meant === undefined ? '' : `; did you mean ${meant}?`}`,
+    `there is no query ${JSON.stringify(name)}${didYouMean(name, QUERY_NAMES)}`,
     {
       remedy: 'Take one of those that `pgstrata query --list` shows.',
     },
@@ -83,10 +82,7 @@ const faultsOf = (name: QueryName, given: Readonly<Record<string, string>>): str
   const known = parameters.map((parameter) => parameter.name);
   const unknown = Object.keys(given)
     .filter((word) => !known.includes(word))
-    .map((word) => {
-      const meant = nearest(word, known);
-      return `it takes no --${word}${meant === undefined ? '' : `; did you mean --${meant}?`}`;
-    });
+    .map((word) => `it takes no --${word}${didYouMean(word, known, '--')}`);
   const missing = parameters
     .filter((parameter) => parameter.preset === undefined && given[parameter.name] === undefined)
     .map((parameter) => `it needs ${optionOf(parameter)}, ${parameter.doc}`);
@@ -94,10 +90,8 @@ const faultsOf = (name: QueryName, given: Readonly<Record<string, string>>): str
     const text = given[parameter.name];
     const { read, wants } = READERS[parameter.type];
     if (text === undefined || text === parameter.preset || read(text) !== undefined) return [];
-    const meant = parameter.type === 'period' ? nearest(text, PERIODS) : undefined;
-    return [
-      `${optionOf(parameter)} is ${JSON.stringify(text)}, not ${wants}${meant === undefined ? '' : `; did you mean ${meant}?`}`,
-    ];
+    const meant = parameter.type === 'period' ? didYouMean(text, PERIODS) : '';
+    return [`${optionOf(parameter)} is ${JSON.stringify(text)}, not ${wants}${meant}`];
   });
   return [...unknown, ...missing, ...wrong];
 };

@@ -42,6 +42,19 @@ export interface AtlasWork {
   readonly started_at: Date;
 }
 
+/** A week of history that is loaded beside the set: nobody can read it yet. */
+export interface AtlasApart {
+  readonly set: string;
+  readonly name: string;
+  readonly lower: Date;
+  readonly upper: Date;
+  /** `building`: it takes rows; `folding`: it has its keys, and its balances come next. */
+  readonly step: string;
+  readonly error: string | null;
+  /** Its tables, by oid. */
+  readonly leaves: readonly number[];
+}
+
 /** A week that was taken out, or what a consolidation has put aside. */
 export interface AtlasHeld {
   readonly set: string;
@@ -72,6 +85,7 @@ export interface Atlas {
   readonly now: Date;
   readonly sets: readonly AtlasSet[];
   readonly weeks: readonly AtlasWeek[];
+  readonly apart: readonly AtlasApart[];
   readonly work: readonly AtlasWork[];
   readonly held: readonly AtlasHeld[];
   readonly proofs: readonly AtlasProof[];
@@ -111,6 +125,13 @@ export const readAtlas = async (client: Client): Promise<Atlas> => {
           from pg_inherits li join pg_class x on x.oid = li.inhrelid where li.inhparent = c.oid
       ) l on c.relkind = 'p'
      order by s.set_name, 3 nulls last, c.relname limit ${WEEKS_MAX}`.execute(db);
+  const apart = await sql<AtlasApart>`
+    select 'balance_changes' as "set", c.relname as name, w.week_start as lower, w.week_start + interval '168 hours' as upper,
+           case w.state when 'keyed' then 'folding' else w.state end as step, w.error,
+           coalesce((select json_agg(leaf.inhrelid::bigint order by leaf.inhrelid) from pg_inherits leaf where leaf.inhparent = w.changes), '[]') as leaves
+      from strata.backfill_weeks w join pg_class c on c.oid = w.changes where w.state <> 'attached'`.execute(
+    db,
+  );
   const work = await sql<AtlasWork>`
     select set_name as "set", lower_bound as lower, step, error, started_at from strata.consolidations
      where finished_at is null and step not in ('swapped', 'undone', 'dropped', 'failed') order by lower_bound`.execute(
@@ -138,6 +159,7 @@ export const readAtlas = async (client: Client): Promise<Atlas> => {
     now: now.rows[0]!.now,
     sets: sets.rows,
     weeks: weeks.rows,
+    apart: apart.rows,
     work: work.rows,
     held: held.rows,
     proofs: proofs.rows,
@@ -154,7 +176,7 @@ export interface TableSize {
 }
 
 /**
- * The size of every table of every set, by oid. The file system is asked for each, which takes half a second for
+ * The size of every table of every set and beside it, by oid. The file system is asked for each, which takes half a second for
  * 4,000 of them: so it is read seldom, and beside the map.
  */
 export const readSizes = async (client: Client): Promise<ReadonlyMap<number, TableSize>> => {
@@ -164,6 +186,9 @@ export const readSizes = async (client: Client): Promise<ReadonlyMap<number, Tab
       join pg_inherits i on i.inhparent = s.parent
       left join pg_inherits l on l.inhparent = i.inhrelid
       join pg_class leaf on leaf.oid = coalesce(l.inhrelid, i.inhrelid) and leaf.relkind = 'r'
+    union all
+    select l.inhrelid::bigint, pg_total_relation_size(l.inhrelid)
+      from strata.backfill_weeks w join pg_inherits l on l.inhparent = w.changes where w.state <> 'attached'
      limit ${WEEKS_MAX * 4}`.execute(on(client));
   const shards = await readShardSizes(client);
   return new Map(

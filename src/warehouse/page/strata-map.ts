@@ -3,11 +3,13 @@
  *
  * ```
  *   ahead ──► hot ──► closed ──► consolidating ──► consolidated ──► held ──► dropped
+ *   loading ──────────┘
  * ```
  */
 import { instantOf, instantText, weekOf, weekStart } from '../../runtime/instant.ts';
 import type {
   Atlas,
+  AtlasApart,
   AtlasHeld,
   AtlasLeaf,
   AtlasProof,
@@ -17,33 +19,38 @@ import type {
   TableSize,
 } from './atlas.ts';
 
-/** What a week is; `gap` is a week that ought to be there, `other` a partition that is not one whole week. */
+/**
+ * What a week is; `loading` is history beside the set, `gap` a week that ought to be there, `unreached` one of the past that has
+ * none because no rows have come so far, `other` a partition that is not one whole week.
+ */
 export type StratumState =
   | 'ahead'
   | 'hot'
+  | 'loading'
   | 'closed'
   | 'consolidating'
   | 'consolidated'
   | 'held'
   | 'dropped'
   | 'gap'
+  | 'unreached'
   | 'other';
 
-/** One week of the map; a gap may be several. */
+/** One week of the map; missing ones may be several. */
 export interface Stratum {
   /** ISO instant of its first moment; null for a DEFAULT partition. */
   readonly start: string | null;
   readonly end: string | null;
   readonly name: string;
   readonly state: StratumState;
-  /** Of a gap: how many weeks are missing. */
+  /** Of missing ones: how many. */
   readonly weeks: number;
   readonly bytes: number | null;
   /** As of the last ANALYZE; null before it. */
   readonly rows: number | null;
   /** Bytes of each table in the order of its hash partitions; null until it was measured. */
   readonly leaves: readonly (number | null)[];
-  /** How far the consolidation has come, where one is under way. */
+  /** How far the consolidation or the load has come, where one is under way. */
   readonly step: string | null;
   readonly error: string | null;
   /** Until when what was put aside can be put back; ISO. */
@@ -102,7 +109,8 @@ export const drawMap = (atlas: Atlas, sizes: Sizes): readonly SetMap[] =>
     const out = own(atlas.held)
       .filter(({ reason, lower }) => reason !== 'consolidated' && !there.has(iso(lower)))
       .map(drawHeld);
-    const strata = fillGaps([...attached, ...out].toSorted(byTime), set, atlas.now);
+    const apart = own(atlas.apart).map((week) => drawApart(week, sizes));
+    const strata = fillGaps([...attached, ...apart, ...out].toSorted(byTime), set, atlas);
     return {
       set: set.set,
       root: set.root,
@@ -192,27 +200,10 @@ const proofOf = (proof: AtlasProof | undefined): StratumProof | null =>
         at: proof.swapped_at.toISOString(),
       };
 
-const drawHeld = (held: AtlasHeld): Stratum => ({
-  start: iso(held.lower),
-  end: iso(held.upper),
-  name: held.name,
-  state: held.state === 'dropped' ? 'dropped' : 'held',
-  weeks: 1,
-  bytes: held.state === 'dropped' ? null : held.bytes,
-  rows: held.rows,
-  leaves: [],
-  step: held.state === 'detaching' ? 'detaching' : null,
-  error: null,
-  held_until: held.state === 'dropped' ? null : iso(held.drop_after),
-  proof: null,
-});
-
-const gapOf = (first: number, weeks: number): Stratum => ({
-  start: new Date(instantText(weekStart(first))).toISOString(),
-  end: new Date(instantText(weekStart(first + weeks))).toISOString(),
+/** One week of which nothing is known. */
+const NOTHING: Omit<Stratum, 'start' | 'end' | 'state'> = {
   name: '',
-  state: 'gap',
-  weeks,
+  weeks: 1,
   bytes: null,
   rows: null,
   leaves: [],
@@ -220,33 +211,95 @@ const gapOf = (first: number, weeks: number): Stratum => ({
   error: null,
   held_until: null,
   proof: null,
+};
+
+const drawHeld = (held: AtlasHeld): Stratum => ({
+  ...NOTHING,
+  start: iso(held.lower),
+  end: iso(held.upper),
+  name: held.name,
+  state: held.state === 'dropped' ? 'dropped' : 'held',
+  bytes: held.state === 'dropped' ? null : held.bytes,
+  rows: held.rows,
+  step: held.state === 'detaching' ? 'detaching' : null,
+  held_until: held.state === 'dropped' ? null : iso(held.drop_after),
+});
+
+const drawApart = (week: AtlasApart, sizes: Sizes): Stratum => ({
+  ...NOTHING,
+  start: iso(week.lower),
+  end: iso(week.upper),
+  name: week.name,
+  state: 'loading',
+  leaves: week.leaves.map((oid) => sizes.get(oid)?.bytes ?? null),
+  bytes: sum(week.leaves.map((oid) => sizes.get(oid)?.bytes ?? null)),
+  step: week.step,
+  error: week.error,
+});
+
+type Missing = Extract<StratumState, 'gap' | 'unreached'>;
+
+const missingOf = (state: Missing, first: number, weeks: number): Stratum => ({
+  ...NOTHING,
+  start: new Date(instantText(weekStart(first))).toISOString(),
+  end: new Date(instantText(weekStart(first + weeks))).toISOString(),
+  state,
+  weeks,
 });
 
 /** Up to here a run of missing weeks is shown one by one; a longer one is one mark. */
-const GAP_SHOWN_MAX = 4;
+const MISSING_SHOWN_MAX = 4;
 
-const gapsOf = (first: number, behind: number): Stratum[] =>
-  behind - first > GAP_SHOWN_MAX
-    ? [gapOf(first, behind - first)]
-    : Array.from({ length: Math.max(0, behind - first) }, (_none, index) => gapOf(first + index, 1));
+const runOf = (state: Missing, first: number, behind: number): Stratum[] =>
+  behind - first > MISSING_SHOWN_MAX
+    ? [missingOf(state, first, behind - first)]
+    : Array.from({ length: Math.max(0, behind - first) }, (_none, index) =>
+        missingOf(state, first + index, 1),
+      );
+
+/** The last week that is known to have rows: what is missing before it was passed by. */
+const lastReached = (strata: readonly Stratum[], frontiers: readonly Date[]): number =>
+  Math.max(
+    Number.NEGATIVE_INFINITY,
+    ...frontiers.map((at) => weekOf(instantOf(at))),
+    ...strata.flatMap(({ start, rows }) =>
+      start !== null && (rows ?? 0) > 0 ? [weekOf(instantOf(new Date(start)))] : [],
+    ),
+  );
 
 /**
  * Puts the missing weeks in: between the first week that is there and the last that should be by now. What retention has taken
- * out is no gap. A set that never had a week has none to miss.
+ * out is no gap. A set that never had a week has none to miss. Weeks of the past behind the last row are nobody's fault: a load
+ * makes those that it comes to.
  */
-const fillGaps = (strata: readonly Stratum[], set: AtlasSet, now: Date): readonly Stratum[] => {
+const fillGaps = (
+  strata: readonly Stratum[],
+  set: AtlasSet,
+  { now, frontiers }: Pick<Atlas, 'now' | 'frontiers'>,
+): readonly Stratum[] => {
   const filled: Stratum[] = [];
   let next: number | null = null;
   const floor = set.retained_from === null ? Number.NEGATIVE_INFINITY : weekOf(instantOf(set.retained_from));
+  const present = weekOf(instantOf(now));
+  const reached = lastReached(strata, frontiers);
+  const fill = (first: number, behind: number): void => {
+    const passed = Math.min(behind, Math.max(first, reached));
+    const due = Math.min(behind, Math.max(passed, present));
+    filled.push(
+      ...runOf('gap', first, passed),
+      ...runOf('unreached', passed, due),
+      ...runOf('gap', due, behind),
+    );
+  };
   for (const stratum of strata) {
     if (stratum.start !== null && stratum.end !== null && stratum.state !== 'other') {
       const week = weekOf(instantOf(new Date(stratum.start)));
-      if (next !== null) filled.push(...gapsOf(Math.max(next, floor), week));
+      if (next !== null) fill(Math.max(next, floor), week);
       next = week + 1;
     }
     filled.push(stratum);
   }
-  if (next !== null) filled.push(...gapsOf(next, weekOf(instantOf(now)) + 1 + set.premake));
+  if (next !== null) fill(next, present + 1 + set.premake);
   return filled;
 };
 

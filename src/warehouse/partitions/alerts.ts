@@ -17,6 +17,8 @@ export type WatchedWeek = Pick<
 > & {
   readonly kind: WeekKind;
   readonly largest_leaf: number;
+  /** Whether rows were ever written into it, as far as this server can see. */
+  readonly used: boolean;
 };
 
 /** All that is known of a set. */
@@ -126,9 +128,11 @@ const judgeCover = ({ set, premake, weeks }: WatchedSet, now: Date): Alert[] => 
     (week): week is Range => week.lower !== null && week.upper !== null && !week.detach_pending,
   );
   if (ranges.length === 0) return [];
-  const gaps = ranges.flatMap((range, index) => {
+  // Weeks that no row has come to are not missing: a load makes those that it comes to.
+  const reached = ranges.findLastIndex(({ used }) => used);
+  const gaps = ranges.slice(0, reached + 1).flatMap((range, index) => {
     const next = ranges[index + 1];
-    return next === undefined || next.lower <= range.upper
+    return index === reached || next === undefined || next.lower <= range.upper
       ? []
       : [`${range.upper.toISOString().slice(0, 10)} to ${next.lower.toISOString().slice(0, 10)}`];
   });
@@ -195,7 +199,7 @@ const judgeSizes = ({ set, size_alert, weeks }: WatchedSet): Alert[] => {
             set,
             'warning',
             'size',
-            `${large.length} ${sharded ? 'weeks have a shard' : 'partitions are'} over ${megabytes(size_alert)}: ${listOf(large.map((week) => `${week.name} (${megabytes(weightOf(week))})`))}`,
+            `${large.length === 1 ? (sharded ? 'a week has a shard' : 'a partition is') : `${large.length} ${sharded ? 'weeks have a shard' : 'partitions are'}`} over ${megabytes(size_alert)}: ${listOf(large.map((week) => `${week.name} (${megabytes(weightOf(week))})`))}`,
             sharded
               ? 'Raise `size_alert`, or cut the shards smaller: `pgstrata plan-topology` says which are too full.'
               : `Consolidate old ones, raise \`partitions.${set}.modulus\` for new ones, or raise \`size_alert\`.`,
@@ -235,7 +239,7 @@ const judgeAge = ({ set, consolidate_before: before, by_column, weeks, unfinishe
             set,
             'warning',
             'unconsolidated weeks',
-            `${old.length} weeks are old enough to be ${old[0]?.kind === 'sharded' ? 'stored by column' : 'one table each'}: ${listOf(old.map((week) => week.name))}`,
+            `${old.length === 1 ? 'a week is' : `${old.length} weeks are`} old enough to be ${old[0]?.kind === 'sharded' ? 'stored by column' : 'one table'}: ${listOf(old.map((week) => week.name))}`,
             `Run \`pgstrata maintain consolidate --set ${set}\`.`,
           ),
         ]

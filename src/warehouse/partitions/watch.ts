@@ -25,6 +25,11 @@ export const watchSets = async (
   return [...sets.flatMap((set) => judgeSet(set, now)), ...judgeLocks(await readLockRoom(database, sets))];
 };
 
+/** Whether a run of the verb is under way now: what it has begun is not left lying. */
+const isRunning = (verb: string) => sql`exists (
+  select from strata.maintenance_runs r join pg_stat_activity a on a.pid = r.backend_pid and coalesce(a.backend_start <= r.started_at, true)
+   where r.set_name = s.set_name and r.verb = ${verb} and r.outcome = 'running')`;
+
 type SetRow = Omit<WatchedSet, 'weeks' | 'failures'>;
 
 const readSets = async (database: Pool | Client, now: Date): Promise<WatchedSet[]> => {
@@ -36,9 +41,10 @@ const readSets = async (database: Pool | Client, now: Date): Promise<WatchedSet[
            coalesce((select array_agg(h.partition_name order by h.lower_bound) from strata.held_partitions h
                       where h.set_name = s.set_name and h.state = 'held' and h.drop_after <= ${at}::timestamptz), '{}') as overdue,
            coalesce((select array_agg(h.partition_name order by h.lower_bound) from strata.held_partitions h
-                      where h.set_name = s.set_name and h.state = 'detaching'), '{}') as detaching,
+                      where h.set_name = s.set_name and h.state = 'detaching' and not ${isRunning('retain')}), '{}') as detaching,
            coalesce((select array_agg(format('%s is at step %s', j.week_name, j.step) order by j.lower_bound) from strata.consolidations j
-                      where j.set_name = s.set_name and j.finished_at is null and j.step not in ('swapped', 'undone', 'dropped')), '{}') as unfinished
+                      where j.set_name = s.set_name and j.finished_at is null and j.step not in ('swapped', 'undone', 'dropped')
+                        and not ${isRunning('consolidate')}), '{}') as unfinished
       from strata.partition_sets s
       join pg_class c on c.oid = s.parent
       join pg_namespace n on n.oid = c.relnamespace
@@ -47,7 +53,9 @@ const readSets = async (database: Pool | Client, now: Date): Promise<WatchedSet[
     select s.set_name as "set", w.partition::oid::bigint as oid, w.partition_name as name, w.kind, w.leaves, w.total_bytes, w.detach_pending,
            case when isfinite(w.lower_bound) then w.lower_bound end as lower,
            case when isfinite(w.upper_bound) then w.upper_bound end as upper,
-           (select coalesce(max(pg_total_relation_size(t.relid)), 0)::bigint from pg_partition_tree(w.partition) t where t.isleaf) as largest_leaf
+           (select coalesce(max(pg_total_relation_size(t.relid)), 0)::bigint from pg_partition_tree(w.partition) t where t.isleaf) as largest_leaf,
+           w.kind not in ('hash', 'list', 'consolidated')
+             or exists (select from pg_partition_tree(w.partition) t where t.isleaf and pg_relation_size(t.relid) > 0) as used
       from strata.partition_sets s cross join lateral strata.week_info(s.set_name) w
      order by s.set_name, w.lower_bound`.execute(on(database));
   const sizes = weeks.rows.some(({ kind }) => liesInShards(kind)) ? await readShardSizes(database) : null;
