@@ -1,5 +1,5 @@
 --! Previous: sha1:ac5d7cb72c24aba9322b0029e766c3e8ee4e8fb7
---! Hash: sha1:ca2bbf7f0238dd09fbdf1499c32d6de5a13654d2
+--! Hash: sha1:e34f517cfd86aaeffb2f07634ac8b469e7dc62b8
 --! Message: refinements
 
 --! Included functions/take_back_changes.sql
@@ -130,6 +130,569 @@ $$;
 comment on function strata.last_balance(bytea, bigint, timestamptz) is
   'The last balance row of a key before an instant, or the opening that retention carried forward; nulls where there is none. From the state where that is early enough, else week by week backwards: the cost does not grow with the history.';
 --! EndIncluded analytics/last_balance.sql
+
+--! Included functions/hash_leaves.sql
+create or replace function strata.hash_leaves(week regclass) returns table (leaf regclass, modulus int, remainder int)
+language sql stable
+set search_path = pg_catalog, strata, pg_temp
+begin atomic
+  select i.inhrelid::regclass, bound.parts[1]::int, bound.parts[2]::int
+    from pg_inherits i
+    join pg_class c on c.oid = i.inhrelid
+   cross join lateral (
+     select regexp_match(pg_get_expr(c.relpartbound, c.oid), '^FOR VALUES WITH \(modulus (\d+), remainder (\d+)\)$') as parts
+     -- Not for all tables there are.
+     offset 0
+   ) bound
+   where i.inhparent = hash_leaves.week and bound.parts is not null;
+end;
+
+comment on function strata.hash_leaves(regclass) is
+  'The hash partitions of a week, which may stand beside its set; none of one that is consolidated or cut otherwise.';
+--! EndIncluded functions/hash_leaves.sql
+--! Included functions/week_at.sql
+create or replace function strata.week_at(set_name text, instant timestamptz) returns regclass
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  week regclass;
+begin
+  -- By its name, if that is what it says: the bounds of all weeks take longer to read, the more there are.
+  select i.inhrelid::regclass into week
+    from strata.partition_sets s
+    join pg_class root on root.oid = s.parent
+    join pg_class c on c.relnamespace = root.relnamespace and c.relname = strata.week_name(s.set_name, instant)
+    join pg_inherits i on i.inhrelid = c.oid and i.inhparent = s.parent and not i.inhdetachpending
+   where s.set_name = week_at.set_name;
+  if week is null or not exists (select from strata.partition_bounds(week) b where b.lower_bound <= instant and instant < b.upper_bound) then
+    select p.partition into week from strata.set_partitions(week_at.set_name) p where p.lower_bound <= instant and instant < p.upper_bound;
+  end if;
+  return week;
+end
+$$;
+
+comment on function strata.week_at(text, timestamptz) is
+  'The attached partition of a managed set that holds the instant, by its real bounds; null when there is none.';
+--! EndIncluded functions/week_at.sql
+--! Included functions/week_leaves.sql
+create or replace function strata.week_leaves(set_name text, instant timestamptz)
+returns table (week regclass, leaf regclass, modulus int, remainder int)
+language sql stable
+set search_path = pg_catalog, strata, pg_temp
+begin atomic
+  select week.partition, l.leaf, l.modulus, l.remainder
+    from (select strata.week_at(week_leaves.set_name, instant) as partition offset 0) week
+   cross join lateral strata.hash_leaves(week.partition) l;
+end;
+
+comment on function strata.week_leaves(text, timestamptz) is
+  'The hash partitions of the week that holds the instant; none for a week that is consolidated or cut otherwise.';
+--! EndIncluded functions/week_leaves.sql
+--! Included functions/state_partition.sql
+create or replace function strata.state_partition(modulus int, remainder int) returns regclass
+language sql stable
+set search_path = pg_catalog, strata, pg_temp
+begin atomic
+  select i.inhrelid::regclass
+    from pg_inherits i join pg_class c on c.oid = i.inhrelid
+   where i.inhparent = 'strata.account_balances_current'::regclass
+     and pg_get_expr(c.relpartbound, c.oid) = format('FOR VALUES WITH (modulus %s, remainder %s)', modulus, remainder);
+end;
+
+comment on function strata.state_partition(int, int) is
+  'The partition of the state that holds exactly the accounts of this hash partition; null where the state is cut otherwise.';
+--! EndIncluded functions/state_partition.sql
+--! Included functions/state_reaches.sql
+create or replace function strata.state_reaches(state regclass, instant timestamptz, own text default 'true') returns boolean
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+as $$
+declare
+  reaches boolean;
+begin
+  execute format($check$
+    select exists (
+      select from %3$s s join strata.assets a on a.asset_id = s.asset_id and not a.observed
+       where s."timestamp" >= %1$L and %2$s)
+  $check$, instant, own, state) into reaches;
+  return reaches;
+end
+$$;
+
+comment on function strata.state_reaches(regclass, timestamptz, text) is
+  'Whether a partition of the state, or those rows of it that own says, knows a balance at or behind an instant.';
+--! EndIncluded functions/state_reaches.sql
+--! Included functions/week_fold_statement.sql
+create or replace function strata.week_fold_statement(changes text, state text) returns text
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  step text;
+begin
+  -- One grain for all assets, the usual case, need not be looked up change by change.
+  select case when count(distinct a.grain) = 1 then format('interval %L', '1 ' || min(a.grain))
+              else '(select case a.grain when ''hour'' then interval ''1 hour'' else interval ''1 day'' end from strata.assets a where a.asset_id = c.asset_id)' end
+    into step from strata.assets a where not a.observed;
+
+  -- One sort and one window: the last change of a period has its balance, and its place among its peers is their number.
+  return format($fold$
+    select p.account_address, p.asset_id, p.period, coalesce(s.balance, 0) + p.so_far, p.change_count
+      from (
+        select c.account_address, c.asset_id, c.period, sum(c.delta) over so_far as so_far,
+               (row_number() over so_far - rank() over so_far)::int + 1 as change_count, lead(c.period) over so_far as next_period
+          from (select c.account_address, c.asset_id, date_bin(%3$s, c.block_time, timestamptz '1970-01-01 00:00:00+00') as period, c.delta
+                  from %1$s) c
+        window so_far as (partition by c.account_address, c.asset_id order by c.period rows unbounded preceding)
+      ) p
+      left join %2$s s on s.account_address = p.account_address and s.asset_id = p.asset_id
+     where p.next_period is distinct from p.period
+     order by p.account_address, p.asset_id, p.period
+  $fold$, changes, state, step);
+end
+$$;
+
+comment on function strata.week_fold_statement(text, text) is
+  'The query that folds the changes of a whole week, seeded by the state: account, asset, period, balance and number of changes, in the order of the key. changes: what stands behind FROM, named c; state: the table of openings, one partition of it or all.';
+--! EndIncluded functions/week_fold_statement.sql
+--! Included functions/fill_beside.sql
+create or replace function strata.fill_beside(model regclass, name name, storage text, columns name[], rows text, out filled regclass, out row_count bigint)
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  schema_name name;
+  outputs     text;
+  properties  text;
+  written     bigint;
+begin
+  select n.nspname into strict schema_name from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = model;
+  select string_agg(format('%s::%s as %I',
+           case when a.attname = any (columns) then quote_ident(a.attname) else coalesce(pg_get_expr(d.adbin, d.adrelid), 'null') end,
+           format_type(a.atttypid, a.atttypmod), a.attname), ', ' order by a.attnum),
+         concat_ws(', ',
+           string_agg(format('alter %I set default %s', a.attname, pg_get_expr(d.adbin, d.adrelid)), ', ') filter (where d.oid is not null),
+           string_agg(format('alter %I set storage %s', a.attname,
+             case a.attstorage when 'p' then 'plain' when 'e' then 'external' when 'x' then 'extended' else 'main' end), ', ')
+             filter (where a.attstorage <> t.typstorage),
+           string_agg(format('alter %I set compression %s', a.attname, case a.attcompression when 'l' then 'lz4' else 'pglz' end), ', ')
+             filter (where a.attcompression <> ''),
+           string_agg(format('alter %I set not null', a.attname), ', ') filter (where a.attnotnull and not named.yes))
+    into outputs, properties
+    from pg_attribute a
+    join pg_type t on t.oid = a.atttypid
+    left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+    cross join lateral (select exists (select from pg_constraint k where k.conrelid = model and k.contype = 'n' and k.conkey[1] = a.attnum) as yes) named
+   where a.attrelid = model and a.attnum > 0 and not a.attisdropped;
+  -- Since PostgreSQL 18 a NOT NULL has a name.
+  select concat_ws(', ', nullif(properties, ''), string_agg(format('add constraint %I %s', k.conname, pg_get_constraintdef(k.oid)), ', ')) into properties
+    from pg_constraint k where k.conrelid = model and k.contype in ('c', 'n');
+
+  -- INSERT looks for room and pins its page anew at each row. This keeps its page, a tenth of the whole fold less; but it gives
+  -- a table columns and nothing else.
+  execute format('create table %I.%I%s as select %s from (%s) r (%s)', schema_name, name, coalesce(' with (' || storage || ')', ''), outputs, rows,
+    (select string_agg(quote_ident(c), ', ' order by n) from unnest(columns) with ordinality u (c, n)));
+  get diagnostics written = row_count;
+  filled := format('%I.%I', schema_name, name)::regclass;
+  row_count := written;
+  execute format('alter table %s %s', filled, properties);
+end
+$$;
+
+comment on function strata.fill_beside(regclass, name, text, name[], text) is
+  'Makes a table like the model, with these storage parameters, of the rows of a query that yields these columns; without indexes. Says which, and how many rows.';
+--! EndIncluded functions/fill_beside.sql
+--! Included functions/fill_leaf.sql
+create or replace function strata.fill_leaf(leaf regclass, columns name[], rows text, out filled regclass, out row_count bigint)
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  has_rows boolean;
+  written  bigint;
+begin
+  execute format('select exists (select from %s)', leaf) into has_rows;
+  if has_rows then
+    execute format('insert into %s (%s) %s', leaf, (select string_agg(quote_ident(c), ', ' order by n) from unnest(columns) with ordinality u (c, n)), rows);
+    get diagnostics written = row_count;
+    filled := leaf;
+    row_count := written;
+    return;
+  end if;
+  select b.* into filled, row_count
+    from strata.fill_beside(leaf, 'fresh_' || leaf::oid, (select array_to_string(c.reloptions, ', ') from pg_class c where c.oid = leaf), columns, rows) b;
+end
+$$;
+
+comment on function strata.fill_leaf(regclass, name[], text) is
+  'Fills a partition with the rows of a query that yields these columns: beside an empty one, in a table like it but without its indexes, which place_week_partition() puts in its place; or straight into one that has rows. Says which, and how many rows.';
+--! EndIncluded functions/fill_leaf.sql
+--! Included functions/prefilled_name.sql
+create or replace function strata.prefilled_name(folding xid8, changes regclass) returns name
+language sql immutable strict
+set search_path = pg_catalog, strata, pg_temp
+return format('fresh_%s_%s', folding, changes::oid);
+
+comment on function strata.prefilled_name(xid8, regclass) is
+  'The table that prefill_week_partition() fills from a partition of changes for the transaction that folds its week: of no use to any other, since the state goes on.';
+--! EndIncluded functions/prefilled_name.sql
+--! Included functions/take_prefilled.sql
+create or replace function strata.take_prefilled(changes regclass, leaf regclass, out filled regclass, out row_count bigint)
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  schema_name name;
+  ready       name;
+  fresh       name := 'fresh_' || leaf::oid;
+  has_rows    boolean;
+  index_name  name;
+begin
+  select n.nspname, strata.prefilled_name(pg_current_xact_id_if_assigned(), changes) into schema_name, ready
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = leaf;
+  if ready is not null then
+    filled := to_regclass(format('%I.%I', schema_name, ready));
+  end if;
+  if filled is null then
+    return;
+  end if;
+  execute format('select exists (select from %s)', leaf) into has_rows;
+  if has_rows then
+    filled := null;
+    return;
+  end if;
+  execute format('select count(*) from %s', filled) into row_count;
+  for index_name in select c.relname from pg_index i join pg_class c on c.oid = i.indexrelid where i.indrelid = filled loop
+    execute format('alter index %I.%I rename to %I', schema_name, index_name, replace(index_name, ready, fresh));
+  end loop;
+  execute format('alter table %I.%I rename to %I', schema_name, ready, fresh);
+end
+$$;
+
+comment on function strata.take_prefilled(regclass, regclass) is
+  'Takes what prefill_week_partition() has made of a partition of changes for this transaction, and for no other, as the rows of an empty partition of balances that fill_leaf() would have filled; nulls where there is nothing, or the partition has rows.';
+--! EndIncluded functions/take_prefilled.sql
+--! Included functions/drop_prefilled.sql
+create or replace function strata.drop_prefilled() returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  prefilled regclass;
+begin
+  for prefilled in
+    select c.oid::regclass from pg_class c
+     where c.relnamespace = 'strata'::regnamespace and c.relkind = 'r' and not c.relispartition and c.relname ~ '^fresh_\d+_\d+$'
+  loop
+    execute format('drop table %s', prefilled);
+  end loop;
+end
+$$;
+
+comment on function strata.drop_prefilled() is
+  'Drops what prefill_week_partition() has made for transactions that have not taken it: broken off, or with rows behind the week.';
+--! EndIncluded functions/drop_prefilled.sql
+--! Included functions/fill_week_partition.sql
+create or replace function strata.fill_week_partition(week_start timestamptz, remainder int) returns bigint
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+set work_mem = '256MB'
+set maintenance_work_mem = '256MB'
+-- Partitions are what is filled side by side: sharing one index build costs more than it gives.
+set max_parallel_maintenance_workers = 0
+-- Enough to plan what follows; autovacuum looks closer.
+set default_statistics_target = 10
+-- Most keys of the state take part: reading it whole beats a look-up per key.
+set enable_nestloop = off
+as $$
+declare
+  lower_bound timestamptz := strata.week_start(week_start);
+  upper_bound timestamptz := strata.week_start(week_start) + interval '168 hours';
+  target      record;
+  own_leaf    regclass;
+  changes     text;
+  own         text;
+  state       text;
+  filled      regclass;
+  folded      bigint;
+begin
+  select l.* into target from strata.week_leaves('account_balances', lower_bound) l where l.remainder = fill_week_partition.remainder;
+  if target.leaf is null then
+    raise exception 'the week of % has no hash partition %', lower_bound, remainder
+      using errcode = 'undefined_table', hint = 'Call ensure_weeks() first; a consolidated week takes fold_changes().';
+  end if;
+  -- The state has four hash partitions; where the week has as many, each fold locks its own.
+  perform strata.lock_fold(case when target.modulus = 4 then remainder end);
+  perform strata.heal_state();
+  own := format('satisfies_hash_partition(%s, %s, %s, account_address)',
+    case when target.modulus = 4 then 'strata.account_balances_current'::regclass::oid else target.week::oid end, target.modulus, remainder);
+  state := strata.state_partition(target.modulus, remainder)::text;
+
+  -- Changes that are cut like the balances are read from one leaf, others by their hash.
+  select l.leaf into own_leaf
+    from strata.week_leaves('balance_changes', lower_bound) l
+   where l.modulus = target.modulus and l.remainder = fill_week_partition.remainder;
+  select p.filled, p.row_count into filled, folded from strata.take_prefilled(own_leaf, target.leaf) p;
+  if filled is null then
+    -- Asked of the state, which knows the newest row of each key, and not of the week itself: a lock on the week, shared by two
+    -- that fill their partitions at once, would keep both from putting theirs in place.
+    if strata.state_reaches(coalesce(state, 'strata.account_balances_current')::regclass, lower_bound, case when state is null then own else 'true' end) then
+      raise exception 'there are balances at or behind the week of % already', lower_bound
+        using errcode = 'object_not_in_prerequisite_state',
+              hint = 'Whole weeks are folded in order into empty weeks; fold_changes() folds into what is there.';
+    end if;
+    changes := coalesce(own_leaf || ' c', format(
+      'strata.balance_changes c where c.block_time >= %1$L and c.block_time < %2$L and %3$s', lower_bound, upper_bound, own));
+    select f.* into filled, folded
+      from strata.fill_leaf(target.leaf, '{account_address,asset_id,timestamp,balance,change_count}',
+             strata.week_fold_statement(changes, coalesce(state, 'strata.account_balances_current'))) f;
+    if filled <> target.leaf then
+      perform strata.build_indexes_like(target.leaf, filled);
+      execute format('analyze %s (account_address)', filled);
+    end if;
+  end if;
+
+  perform strata.advance_state(filled, coalesce(state, 'strata.account_balances_current')::regclass);
+  return folded;
+end
+$$;
+
+comment on function strata.fill_week_partition(timestamptz, int) is
+  'The first half of fold_week_partition(): balances of one hash partition of the week, in a table beside the set with all its indexes, and the state after them; returns the balance rows. Where the partition has rows already (snapshots), they go straight into it. What prefill_week_partition() has made for this transaction is taken as it is.';
+--! EndIncluded functions/fill_week_partition.sql
+--! Included functions/lock_backfill_week.sql
+create or replace function strata.lock_backfill_week(week_start timestamptz) returns strata.backfill_weeks
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  w strata.backfill_weeks;
+begin
+  -- Before any other lock: a verify may take its time.
+  lock table strata.week_gate in access exclusive mode;
+  perform strata.share_gates('account_balances', 'balance_changes');
+  -- In this order, as loaders do: the week, then the fold. Whoever still writes to the week is waited for here.
+  select * into w from strata.backfill_weeks b where b.week_start = lock_backfill_week.week_start for update;
+  if w.state is distinct from 'keyed' then
+    return null;
+  end if;
+  perform strata.lock_fold();
+  return w;
+end
+$$;
+
+comment on function strata.lock_backfill_week(timestamptz) is
+  'Keeps everybody else from a week that has its keys, and from the fold, until this transaction ends; null when there is no such week.';
+--! EndIncluded functions/lock_backfill_week.sql
+--! Included functions/begin_backfill_fold.sql
+create or replace function strata.begin_backfill_fold(week_start timestamptz, out folding xid8, out parts int[])
+language plpgsql security definer
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  w strata.backfill_weeks := strata.lock_backfill_week(week_start);
+begin
+  perform strata.drop_prefilled();
+  -- A state that must be rebuilt is rebuilt by this transaction, where nobody else sees it.
+  if w.week_start is null or strata.state_is_stale() then
+    return;
+  end if;
+  folding := pg_current_xact_id();
+  select array_agg(l.remainder order by l.remainder) into parts
+    from strata.hash_leaves(w.changes) l
+    join strata.partition_sets s on s.set_name = 'account_balances' and s.layout = 'hash' and s.modulus = l.modulus
+   where strata.state_partition(l.modulus, l.remainder) is not null;
+end
+$$;
+
+comment on function strata.begin_backfill_fold(timestamptz) is
+  'Begins the attachment of a week: takes all its locks, so that the state stands still until this transaction ends. Returns the transaction and the hash partitions that other connections may fold meanwhile, see prefill_week_partition(); attach_backfill_week() in this transaction then takes what they have made, and folds the rest. Nulls when all is left to that.';
+--! EndIncluded functions/begin_backfill_fold.sql
+--! Included functions/prefill_week_partition.sql
+create or replace function strata.prefill_week_partition(week_start timestamptz, remainder int, folding xid8) returns bigint
+language plpgsql security definer
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+-- As fill_week_partition(), and for the same reasons.
+set work_mem = '256MB'
+set maintenance_work_mem = '256MB'
+set max_parallel_maintenance_workers = 0
+set default_statistics_target = 10
+set enable_nestloop = off
+-- Who waits here may wait for somebody who waits for the transaction that waits for this: PostgreSQL cannot see such a ring.
+set lock_timeout = '5s'
+as $$
+declare
+  lower_bound timestamptz := strata.week_start(week_start);
+  s           strata.partition_sets;
+  changes     regclass;
+  state       regclass;
+  filled      regclass;
+  folded      bigint;
+begin
+  select p.* into strict s from strata.partition_sets p where p.set_name = 'account_balances';
+  select l.leaf, strata.state_partition(l.modulus, l.remainder) into changes, state
+    from strata.backfill_weeks w
+   cross join lateral strata.hash_leaves(w.changes) l
+   where w.week_start = lower_bound and w.state = 'keyed' and l.remainder = prefill_week_partition.remainder and l.modulus = s.modulus;
+  if state is null or pg_xact_status(folding) is distinct from 'in progress' or strata.state_reaches(state, lower_bound) then
+    return null;
+  end if;
+  select f.* into filled, folded
+    from strata.fill_beside(s.parent, strata.prefilled_name(folding, changes), 'fillfactor = ' || s.leaf_fillfactor,
+           '{account_address,asset_id,timestamp,balance,change_count}', strata.week_fold_statement(changes || ' c', state::text)) f;
+  execute format('alter table %s add constraint %I check ("timestamp" >= %L and "timestamp" < %L)',
+    filled, strata.week_name(s.set_name, lower_bound) || '_bounds', lower_bound, lower_bound + interval '168 hours');
+  perform strata.build_indexes_like(s.parent, filled);
+  execute format('analyze %s (account_address)', filled);
+  return folded;
+end
+$$;
+
+comment on function strata.prefill_week_partition(timestamptz, int, xid8) is
+  'Folds one hash partition of a week that stands beside the set, for the transaction that has called begin_backfill_fold() and may run on another connection: the balances come to stand in a table of their own, and nothing else is changed. Returns the balance rows; null where they cannot be made so, and are left to that transaction.';
+--! EndIncluded functions/prefill_week_partition.sql
+--! Included functions/fold_backfill_week.sql
+create or replace function strata.fold_backfill_week(week_start timestamptz, week regclass, whole boolean, out folded text, out balance_rows bigint, out change_rows bigint)
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+as $$
+declare
+  sources record;
+  passed  boolean;
+  ahead   boolean := not whole;
+  parts   int := (select count(*) from pg_inherits i where i.inhparent = 'strata.account_balances_current'::regclass);
+begin
+  create temp table if not exists backfill_sources (source_id smallint, last_block bigint, change_rows bigint) on commit delete rows;
+  execute format('insert into pg_temp.backfill_sources select c.source_id, max(c.block_num), count(*) from %s c group by 1', week);
+  select coalesce(sum(s.change_rows), 0) into change_rows from pg_temp.backfill_sources s;
+
+  -- The watermark of each source goes to its last block in the week: nothing of the set in front of that may wait to be folded.
+  for sources in
+    select s.source_id, s.last_block, p.folded_block, t.earliest, t.latest
+      from pg_temp.backfill_sources s
+     cross join lateral (
+       select coalesce((select min(f.folded_block) from strata.fold_progress f where f.source_id = s.source_id having count(*) = parts), -1) as folded_block
+     ) p
+     cross join lateral (
+       select min(b.min_time) as earliest, max(b.max_time) as latest from strata.stream_batches b
+        where b.source_id = s.source_id and b.end_block > p.folded_block and b.start_block <= s.last_block
+     ) t
+  loop
+    execute format($rest$
+      select exists (select from strata.balance_changes c
+                      where c.source_id = %1$s and c.block_num > %2$s and c.block_num <= %3$s
+                        and ((c.block_time >= %4$L and c.block_time < %6$L) or (c.block_time >= %7$L and c.block_time <= %5$L)))
+    $rest$, sources.source_id, sources.folded_block, sources.last_block, sources.earliest, sources.latest,
+      week_start, week_start + interval '168 hours') into passed;
+    ahead := ahead or passed;
+  end loop;
+
+  if not ahead then
+    begin
+      balance_rows := strata.fold_week(week_start);
+      perform strata.advance_fold(s.source_id, null, s.last_block) from pg_temp.backfill_sources s;
+      folded := 'whole';
+      delete from pg_temp.backfill_sources;
+      return;
+    exception when object_not_in_prerequisite_state or undefined_table then
+      -- Balances are at or behind this week already, or their week is no longer retained.
+      null;
+    end;
+  end if;
+
+  delete from pg_temp.backfill_sources;
+  perform strata.open_deltas();
+  -- What lies in front of the watermark will not be met again; all else waits for fold_pending().
+  execute format($late$
+    insert into pg_temp.balance_deltas (account_address, asset_id, period, delta, change_count)
+    select c.account_address, c.asset_id, strata.period_start(st.grain, c.block_time), sum(c.delta), count(*)
+      from %s c
+      join strata.sources src on src.source_id = c.source_id
+      join strata.streams st on st.stream = src.stream
+      join strata.fold_progress p on p.source_id = c.source_id and c.block_num <= p.folded_block
+       and satisfies_hash_partition('strata.account_balances_current'::regclass, %s, p.hash_partition, c.account_address)
+     group by 1, 2, 3
+  $late$, week, parts);
+  balance_rows := strata.fold_deltas();
+  folded := case when whole then 'late' else 'no' end;
+end
+$$;
+
+comment on function strata.fold_backfill_week(timestamptz, regclass, boolean) is
+  'Folds a week that was just attached: whole, where that is wanted and everything before it is folded and nothing behind it; else what lies in front of the watermark of its source, and the rest is left to fold_pending(). Until a week is attached none of its rows is folded, whatever the watermark says.';
+--! EndIncluded functions/fold_backfill_week.sql
+--! Included functions/key_backfill_leaf.sql
+create or replace function strata.key_backfill_leaf(week_start timestamptz, leaf int) returns text
+language plpgsql security definer
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  own     regclass;
+  size_kb bigint;
+begin
+  select i.inhrelid::regclass into own
+    from strata.backfill_weeks w
+    join pg_inherits i on i.inhparent = w.changes
+   where w.week_start = key_backfill_leaf.week_start and w.state = 'building'
+   order by i.inhrelid offset leaf limit 1;
+  if own is not null then
+    execute format('lock table %s in access exclusive mode', own);
+    if not exists (select from pg_index i where i.indrelid = own) then
+      -- Runs that fit into the processor's cache are sorted a quarter faster, as long as all of them can be merged at once, for
+      -- which each takes a quarter of a megabyte. What is larger is better shared by parallel workers, who ask for more.
+      size_kb := pg_relation_size(own) / 1024;
+      perform set_config('maintenance_work_mem',
+        case when size_kb > 524288 then 262144 else greatest(2048, (1.25 * sqrt(size_kb * 256.0))::int) end || 'kB', true);
+      perform strata.build_indexes_like('strata.balance_changes', own);
+    end if;
+  end if;
+  return own::text;
+end
+$$;
+
+comment on function strata.key_backfill_leaf(timestamptz, int) is
+  'Builds keys and indexes of one hash partition (0 is the first) of a week that stands beside balance_changes, so that several connections can share a week; nothing to do the second time. Returns the partition, null when the week has all its keys.';
+--! EndIncluded functions/key_backfill_leaf.sql
+--! Included functions/attach_backfill_week.sql
+create or replace function strata.attach_backfill_week(week_start timestamptz, fold boolean, out folded text, out rows bigint, out balance_rows bigint)
+language plpgsql security definer
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  w         strata.backfill_weeks := strata.lock_backfill_week(week_start);
+  privilege record;
+begin
+  if w.week_start is null then
+    return;
+  end if;
+  for privilege in
+    select x.grantee from pg_class c cross join lateral aclexplode(c.relacl) x where c.oid = w.changes and x.grantee <> c.relowner group by 1
+  loop
+    execute format('revoke select, insert, delete on %s from %s', w.changes, strata.role_text(privilege.grantee));
+  end loop;
+  perform strata.attach_week('balance_changes', w.week_start, w.changes);
+  perform strata.ensure_weeks('account_balances', w.week_start, w.week_start);
+  select f.folded, f.balance_rows, f.change_rows into folded, balance_rows, rows from strata.fold_backfill_week(w.week_start, w.changes, fold) f;
+  perform strata.drop_prefilled();
+  update strata.backfill_weeks b
+     set state = 'attached', changes = null, row_count = rows, balance_rows = attach_backfill_week.balance_rows, folded = attach_backfill_week.folded,
+         error = null, attached_at = clock_timestamp()
+   where b.week_start = w.week_start;
+end
+$$;
+
+comment on function strata.attach_backfill_week(timestamptz, boolean) is
+  'Makes a week that has its keys a part of balance_changes, folds it (unless told not to), and makes its balances a part of account_balances, in one transaction: readers see the week whole or not at all. Nulls when the week is not there to be attached. The roots are locked SHARE UPDATE EXCLUSIVE, which readers and writers do not meet. begin_backfill_fold() before it lets other connections help.';
+--! EndIncluded functions/attach_backfill_week.sql
 
 --! Included functions/tables_of.sql
 create or replace function strata.tables_of(relation regclass) returns setof regclass

@@ -3,18 +3,12 @@ language plpgsql security definer
 set search_path = pg_catalog, strata, pg_temp
 as $$
 declare
-  w         strata.backfill_weeks;
+  w         strata.backfill_weeks := strata.lock_backfill_week(week_start);
   privilege record;
 begin
-  -- Before any other lock: a verify may take its time.
-  lock table strata.week_gate in access exclusive mode;
-  perform strata.share_gates('account_balances', 'balance_changes');
-  -- In this order, as loaders do: the week, then the fold. Whoever still writes to the week is waited for here.
-  select * into w from strata.backfill_weeks b where b.week_start = attach_backfill_week.week_start for update;
-  if w.state is distinct from 'keyed' then
+  if w.week_start is null then
     return;
   end if;
-  perform strata.lock_fold();
   for privilege in
     select x.grantee from pg_class c cross join lateral aclexplode(c.relacl) x where c.oid = w.changes and x.grantee <> c.relowner group by 1
   loop
@@ -23,6 +17,7 @@ begin
   perform strata.attach_week('balance_changes', w.week_start, w.changes);
   perform strata.ensure_weeks('account_balances', w.week_start, w.week_start);
   select f.folded, f.balance_rows, f.change_rows into folded, balance_rows, rows from strata.fold_backfill_week(w.week_start, w.changes, fold) f;
+  perform strata.drop_prefilled();
   update strata.backfill_weeks b
      set state = 'attached', changes = null, row_count = rows, balance_rows = attach_backfill_week.balance_rows, folded = attach_backfill_week.folded,
          error = null, attached_at = clock_timestamp()
@@ -31,4 +26,4 @@ end
 $$;
 
 comment on function strata.attach_backfill_week(timestamptz, boolean) is
-  'Makes a week that has its keys a part of balance_changes, folds it (unless told not to), and makes its balances a part of account_balances, in one transaction: readers see the week whole or not at all. Nulls when the week is not there to be attached. The roots are locked SHARE UPDATE EXCLUSIVE, which readers and writers do not meet.';
+  'Makes a week that has its keys a part of balance_changes, folds it (unless told not to), and makes its balances a part of account_balances, in one transaction: readers see the week whole or not at all. Nulls when the week is not there to be attached. The roots are locked SHARE UPDATE EXCLUSIVE, which readers and writers do not meet. begin_backfill_fold() before it lets other connections help.';

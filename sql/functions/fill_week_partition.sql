@@ -16,11 +16,10 @@ declare
   lower_bound timestamptz := strata.week_start(week_start);
   upper_bound timestamptz := strata.week_start(week_start) + interval '168 hours';
   target      record;
+  own_leaf    regclass;
   changes     text;
   own         text;
   state       text;
-  step        text;
-  behind      boolean;
   filled      regclass;
   folded      bigint;
 begin
@@ -34,60 +33,36 @@ begin
   perform strata.heal_state();
   own := format('satisfies_hash_partition(%s, %s, %s, account_address)',
     case when target.modulus = 4 then 'strata.account_balances_current'::regclass::oid else target.week::oid end, target.modulus, remainder);
-
-  select coalesce(min(i.inhrelid::regclass::text), 'strata.account_balances_current') into state
-    from pg_inherits i join pg_class c on c.oid = i.inhrelid
-   where i.inhparent = 'strata.account_balances_current'::regclass
-     and pg_get_expr(c.relpartbound, c.oid) = format('FOR VALUES WITH (modulus %s, remainder %s)', target.modulus, remainder);
-
-  -- Asked of the state, which knows the newest row of each key, and not of the week itself: a lock on the week, shared by two
-  -- that fill their partitions at once, would keep both from putting theirs in place.
-  execute format($check$
-    select exists (
-      select from %3$s s join strata.assets a on a.asset_id = s.asset_id and not a.observed
-       where s."timestamp" >= %1$L and %2$s)
-  $check$, lower_bound, case when state = 'strata.account_balances_current' then own else 'true' end, state) into behind;
-  if behind then
-    raise exception 'there are balances at or behind the week of % already', lower_bound
-      using errcode = 'object_not_in_prerequisite_state',
-            hint = 'Whole weeks are folded in order into empty weeks; fold_changes() folds into what is there.';
-  end if;
+  state := strata.state_partition(target.modulus, remainder)::text;
 
   -- Changes that are cut like the balances are read from one leaf, others by their hash.
-  select format('%s c', l.leaf) into changes
+  select l.leaf into own_leaf
     from strata.week_leaves('balance_changes', lower_bound) l
    where l.modulus = target.modulus and l.remainder = fill_week_partition.remainder;
-  changes := coalesce(changes, format(
-    'strata.balance_changes c where c.block_time >= %1$L and c.block_time < %2$L and %3$s', lower_bound, upper_bound, own));
-
-  -- One grain for all assets, the usual case, need not be looked up change by change.
-  select case when count(distinct a.grain) = 1 then format('interval %L', '1 ' || min(a.grain))
-              else '(select case a.grain when ''hour'' then interval ''1 hour'' else interval ''1 day'' end from strata.assets a where a.asset_id = c.asset_id)' end
-    into step from strata.assets a where not a.observed;
-
-  -- One sort and one window: the last change of a period has its balance, and its place among its peers is their number.
-  select f.* into filled, folded from strata.fill_leaf(target.leaf, '{account_address,asset_id,timestamp,balance,change_count}', format($fold$
-    select p.account_address, p.asset_id, p.period, coalesce(s.balance, 0) + p.so_far, p.change_count
-      from (
-        select c.account_address, c.asset_id, c.period, sum(c.delta) over so_far as so_far,
-               (row_number() over so_far - rank() over so_far)::int + 1 as change_count, lead(c.period) over so_far as next_period
-          from (select c.account_address, c.asset_id, date_bin(%3$s, c.block_time, timestamptz '1970-01-01 00:00:00+00') as period, c.delta
-                  from %1$s) c
-        window so_far as (partition by c.account_address, c.asset_id order by c.period rows unbounded preceding)
-      ) p
-      left join %2$s s on s.account_address = p.account_address and s.asset_id = p.asset_id
-     where p.next_period is distinct from p.period
-     order by p.account_address, p.asset_id, p.period
-  $fold$, changes, state, step)) f;
-  if filled <> target.leaf then
-    perform strata.build_indexes_like(target.leaf, filled);
-    execute format('analyze %s (account_address)', filled);
+  select p.filled, p.row_count into filled, folded from strata.take_prefilled(own_leaf, target.leaf) p;
+  if filled is null then
+    -- Asked of the state, which knows the newest row of each key, and not of the week itself: a lock on the week, shared by two
+    -- that fill their partitions at once, would keep both from putting theirs in place.
+    if strata.state_reaches(coalesce(state, 'strata.account_balances_current')::regclass, lower_bound, case when state is null then own else 'true' end) then
+      raise exception 'there are balances at or behind the week of % already', lower_bound
+        using errcode = 'object_not_in_prerequisite_state',
+              hint = 'Whole weeks are folded in order into empty weeks; fold_changes() folds into what is there.';
+    end if;
+    changes := coalesce(own_leaf || ' c', format(
+      'strata.balance_changes c where c.block_time >= %1$L and c.block_time < %2$L and %3$s', lower_bound, upper_bound, own));
+    select f.* into filled, folded
+      from strata.fill_leaf(target.leaf, '{account_address,asset_id,timestamp,balance,change_count}',
+             strata.week_fold_statement(changes, coalesce(state, 'strata.account_balances_current'))) f;
+    if filled <> target.leaf then
+      perform strata.build_indexes_like(target.leaf, filled);
+      execute format('analyze %s (account_address)', filled);
+    end if;
   end if;
 
-  perform strata.advance_state(filled, state::regclass);
+  perform strata.advance_state(filled, coalesce(state, 'strata.account_balances_current')::regclass);
   return folded;
 end
 $$;
 
 comment on function strata.fill_week_partition(timestamptz, int) is
-  'The first half of fold_week_partition(): balances of one hash partition of the week, in a table beside the set with all its indexes, and the state after them; returns the balance rows. Where the partition has rows already (snapshots), they go straight into it.';
+  'The first half of fold_week_partition(): balances of one hash partition of the week, in a table beside the set with all its indexes, and the state after them; returns the balance rows. Where the partition has rows already (snapshots), they go straight into it. What prefill_week_partition() has made for this transaction is taken as it is.';

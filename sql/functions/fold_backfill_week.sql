@@ -8,6 +8,7 @@ declare
   sources record;
   passed  boolean;
   ahead   boolean := not whole;
+  parts   int := (select count(*) from pg_inherits i where i.inhparent = 'strata.account_balances_current'::regclass);
 begin
   create temp table if not exists backfill_sources (source_id smallint, last_block bigint, change_rows bigint) on commit delete rows;
   execute format('insert into pg_temp.backfill_sources select c.source_id, max(c.block_num), count(*) from %s c group by 1', week);
@@ -18,7 +19,7 @@ begin
     select s.source_id, s.last_block, p.folded_block, t.earliest, t.latest
       from pg_temp.backfill_sources s
      cross join lateral (
-       select coalesce((select min(f.folded_block) from strata.fold_progress f where f.source_id = s.source_id having count(*) = 4), -1) as folded_block
+       select coalesce((select min(f.folded_block) from strata.fold_progress f where f.source_id = s.source_id having count(*) = parts), -1) as folded_block
      ) p
      cross join lateral (
        select min(b.min_time) as earliest, max(b.max_time) as latest from strata.stream_batches b
@@ -57,9 +58,9 @@ begin
       join strata.sources src on src.source_id = c.source_id
       join strata.streams st on st.stream = src.stream
       join strata.fold_progress p on p.source_id = c.source_id and c.block_num <= p.folded_block
-       and satisfies_hash_partition('strata.account_balances_current'::regclass, 4, p.hash_partition, c.account_address)
+       and satisfies_hash_partition('strata.account_balances_current'::regclass, %s, p.hash_partition, c.account_address)
      group by 1, 2, 3
-  $late$, week);
+  $late$, week, parts);
   balance_rows := strata.fold_deltas();
   folded := case when whole then 'late' else 'no' end;
 end

@@ -3,14 +3,9 @@ returns table (week regclass, leaf regclass, modulus int, remainder int)
 language sql stable
 set search_path = pg_catalog, strata, pg_temp
 begin atomic
-  select w.partition, i.inhrelid::regclass, bound.parts[1]::int, bound.parts[2]::int
-    from strata.set_partitions(week_leaves.set_name) w
-    join pg_inherits i on i.inhparent = w.partition
-    join pg_class c on c.oid = i.inhrelid
-   cross join lateral (
-     select regexp_match(pg_get_expr(c.relpartbound, c.oid), '^FOR VALUES WITH \(modulus (\d+), remainder (\d+)\)$') as parts
-   ) bound
-   where w.lower_bound <= instant and instant < w.upper_bound and bound.parts is not null;
+  select week.partition, l.leaf, l.modulus, l.remainder
+    from (select strata.week_at(week_leaves.set_name, instant) as partition offset 0) week
+   cross join lateral strata.hash_leaves(week.partition) l;
 end;
 
 comment on function strata.week_leaves(text, timestamptz) is

@@ -131,7 +131,11 @@ export const fillHoles = async (run: CatchUp, span: BlockSpan): Promise<readonly
       now: () => performance.now(),
     });
     if (fatal !== null) throw located(fatal, run);
-    if (bulk && !signal.aborted) await fold.finish().then(() => finishBehind(run, isFolded));
+    if (builder !== null && !signal.aborted) {
+      await builder.drain();
+      await builder.finish();
+      await finishBehind(run, isFolded);
+    }
     return failed;
   } finally {
     await fold.finish();
@@ -147,7 +151,13 @@ const buildOf = ({ options, pools }: CatchUp, fold: boolean): BuildBehind =>
 
 /** What stands beside the set when nothing is left to be loaded becomes a part of it. */
 const finishBehind = ({ options, pools }: CatchUp, fold: boolean): Promise<void> =>
-  finishWeeks({ ...options, pool: pools.loading, fold, onAttached: attachedEvent(options) });
+  finishWeeks({
+    ...options,
+    pool: pools.loading,
+    helping: pools.helping,
+    fold,
+    onAttached: attachedEvent(options),
+  });
 
 /** Loads one partition after the other for a worker, with what it has kept from the one before. */
 const partitionLoader = (

@@ -18,14 +18,17 @@ export interface CatchUpPools {
   readonly beside: Pool;
   readonly folding: Pool;
   readonly keying: Pool;
+  /** Shares the fold of a whole week; null where there is no connection for it. */
+  readonly helping: Pool | null;
 }
 
 /** Views of `pool` for this share. */
-export const openPools = (pool: Pool, { foldApart, keysApart }: ConnectionShare): CatchUpPools => {
+export const openPools = (pool: Pool, { foldApart, keysApart, helpApart }: ConnectionShare): CatchUpPools => {
   const beside = boundedPool(pool, 1);
   const folding = foldApart ? boundedPool(pool, 1) : beside;
   const keying = keysApart ? boundedPool(pool, 1) : folding;
-  return { loading: pool, beside, folding, keying };
+  const helping = helpApart ? boundedPool(pool, 1) : keysApart ? keying : null;
+  return { loading: pool, beside, folding, keying, helping };
 };
 
 /** One after the other, in the order of their asking. */

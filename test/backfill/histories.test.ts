@@ -17,11 +17,13 @@ import { load, TRANSFERS, type Settings } from '../jobs/loading.ts';
 import { expectChain, openTransactions } from '../jobs/oracle.ts';
 import { dyingPool } from '../partitions/dying-pool.ts';
 import { propertyOptions } from '../seed.ts';
-import { journalOf } from './tables.ts';
+import { journalOf, shapeOf } from './tables.ts';
 
 const database = useDatabase();
 
 const REORG_BUFFER = 4;
+/** Enough for two that fold a week together. */
+const CONNECTIONS = 9;
 const NOW = new Date('2027-01-01T00:00:00Z');
 /** Weeks of the chains: some more come when they grow. */
 const BLOCKS = 56;
@@ -94,7 +96,10 @@ const once = async (
   { parallel, stopAfter, death }: Pick<Run, 'parallel' | 'stopAfter' | 'death'>,
 ): Promise<void> => {
   const stopping = new AbortController();
-  const pool = death === null ? createPool(url, { max: 8 }) : dyingPool(url, death.at, death.sent);
+  const pool =
+    death === null
+      ? createPool(url, { max: CONNECTIONS })
+      : dyingPool(url, death.at, death.sent, CONNECTIONS);
   pool.on('error', () => undefined);
   let events = 0;
   try {
@@ -157,6 +162,7 @@ test('ends exact', async () => {
         expect(await verifyBalances(pool, { oneIn: 1 })).toMatchObject({ differences: 0 });
         expect((await journalOf(pool)).filter(({ state }) => state !== 'attached')).toEqual([]);
         expect(await openTransactions(pool)).toEqual([]);
+        expect((await shapeOf(pool)).filter((line) => line.includes('fresh'))).toEqual([]);
       } finally {
         for (const { devnet } of served.values()) await devnet.stop();
         await pool.end();

@@ -235,7 +235,13 @@ describe('weeks that an earlier run has left beside the set', () => {
     const pool = await emptyPool();
     const settings = { ...TRANSFERS, ordinal: '_block_num', parallel: parallelOf({}) };
     const failure = await failureOf(load({ pool, url, stream: 'history', settings, now: NOW }));
-    expect(failure).toMatchObject({ kind: 'data', detail: { sqlstate: '23505' } });
+    expect(failure).toMatchObject({
+      kind: 'data',
+      message: expect.stringMatching(
+        /^week 2026-01-\d\d of the history: .* account \\x[\da-f]{40}, asset -?\d+, 2026-01-.*, block \d+, position \d+$/,
+      ),
+      detail: { sqlstate: '23505', block: expect.any(Number), remedy: expect.stringContaining('ordinal') },
+    });
     expect(
       await valueOf(pool, `select error from strata.backfill_weeks where error is not null limit 1`),
     ).toContain('same balance change');

@@ -7,9 +7,9 @@ import type { Pool } from '../../src/db/query.ts';
 type Wire = ClientBase & { readonly connection: { readonly stream: Socket } };
 type Query = (...args: unknown[]) => unknown;
 
-/** `sent` lets the last statement reach the server. */
-export const dyingPool = (url: string, n: number, sent: boolean): Pool => {
-  const pool = createPool(url, { max: 6, applicationName: 'to die' });
+/** `sent` lets the last statement reach the server; `max` is as of any pool. */
+export const dyingPool = (url: string, n: number, sent: boolean, max = 6): Pool => {
+  const pool = createPool(url, { max, applicationName: 'to die' });
   const wires: Wire[] = [];
   let statements = 0;
   const die = (): void => {
