@@ -118,6 +118,12 @@ export {
   type ConsolidateEvent,
   type ConsolidateResult,
 } from './warehouse/partitions/consolidate/apply.ts';
+export {
+  applyOldWeeks,
+  applyUndoOldWeeks,
+  planOldWeeks,
+  planUndoOldWeeks,
+} from './warehouse/partitions/consolidate/columnar.ts';
 export { applyUndoConsolidation, planUndoConsolidation } from './warehouse/partitions/consolidate/undo.ts';
 export { recoverConsolidations } from './warehouse/partitions/consolidate/recover.ts';
 export { type AdoptRequest } from './warehouse/partitions/adopt/adoption.ts';
@@ -163,6 +169,7 @@ export {
 export { readParameters, type GivenParameters } from './warehouse/analytics/parameters.ts';
 export { explainQuery, runQuery, type ExplainedQuery, type RunOptions } from './warehouse/analytics/run.ts';
 export { touchedInWords, type TouchedPartitions } from './warehouse/analytics/touched.ts';
+export { askedInWords, type AskedShards } from './warehouse/analytics/touched-shards.ts';
 export { addPrices, type AddedPrices, type AddPricesOptions } from './warehouse/prices.ts';
 export { runDemo, type DemoReport } from './devnet/demo.ts';
 export {

@@ -1,5 +1,5 @@
 --! Previous: sha1:ac5d7cb72c24aba9322b0029e766c3e8ee4e8fb7
---! Hash: sha1:fb606366196fb7077e86b3838785d881c5d02b9e
+--! Hash: sha1:6f3a92291e3596d39f9042bacdeaf20a467ca3c9
 --! Message: refinements
 
 --! Included functions/take_back_changes.sql
@@ -833,5 +833,580 @@ $$;
 comment on function strata.last_balance(bytea, bigint, timestamptz) is
   'The last balance row of a key before an instant, or the opening that retention carried forward; nulls where there is none. From the state where that is early enough, else week by week backwards: the cost does not grow with the history.';
 --! EndIncluded analytics/last_balance.sql
+
+--! Included functions/tables_of.sql
+create or replace function strata.tables_of(relation regclass) returns setof regclass
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  -- pg_partition_tree() knows no tree of a plain table that is no partition (any more).
+  select t.relid from pg_partition_tree(tables_of.relation) t
+  union all
+  select tables_of.relation where not exists (select from pg_partition_tree(tables_of.relation))
+$$;
+
+comment on function strata.tables_of(regclass) is
+  'A table and its partitions, the table first; a plain table, attached or not, is alone.';
+--! EndIncluded functions/tables_of.sql
+--! Included functions/guard_detached.sql
+create or replace function strata.guard_detached(week regclass) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  part regclass;
+begin
+  if strata.is_distributed(week) then
+    return;  -- Citus has no triggers on its tables
+  end if;
+  for part in select strata.tables_of(week) loop
+    execute format('create or replace trigger strata_detached before insert or update or delete or truncate on %s for each statement execute function strata.refuse_detached()', part);
+  end loop;
+end
+$$;
+
+comment on function strata.guard_detached(regclass) is
+  'Refuses further writes to a week that is taken out, and to its partitions: see refuse_detached().';
+--! EndIncluded functions/guard_detached.sql
+--! Included functions/hold_tables.sql
+create or replace function strata.hold_tables(week oid) returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  part regclass;
+begin
+  for part in select strata.tables_of(week::regclass) loop
+    execute format('alter table %s set schema strata_held', part);
+  end loop;
+  perform strata.guard_detached(week::regclass);
+end
+$$;
+
+comment on function strata.hold_tables(oid) is
+  'Moves a detached week and its partitions to schema strata_held; their names stay.';
+--! EndIncluded functions/hold_tables.sql
+--! Included functions/hold_partition.sql
+create or replace function strata.hold_partition(partition regclass) returns bigint
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  h     strata.held_partitions;
+  part  regclass;
+  names text;
+begin
+  select * into h from strata.held_partitions j
+   where j.partition = hold_partition.partition::oid and j.state = 'detaching' for update;
+  if h.held_id is null or exists (select from pg_inherits i where i.inhrelid = hold_partition.partition) then
+    raise exception '% is attached, or its journal does not say that it is being taken out', hold_partition.partition
+      using errcode = 'object_not_in_prerequisite_state';
+  end if;
+  select string_agg(c.relname, ', ') into names
+    from strata.tables_of(hold_partition.partition) t join pg_class c on c.oid = t
+   where to_regclass(format('strata_held.%I', c.relname)) <> t;
+  if names is not null then
+    raise exception 'strata_held has tables named % already', names
+      using errcode = 'duplicate_table', hint = 'Drop or rename those; then retain again, which goes on from here.';
+  end if;
+  for part in select t from strata.tables_of(hold_partition.partition) t join pg_class c on c.oid = t
+               where c.relnamespace <> 'strata_held'::regnamespace loop
+    execute format('alter table %s set schema strata_held', part);
+  end loop;
+  perform strata.guard_detached(hold_partition.partition);
+  update strata.held_partitions j
+     set state = 'held', detached_at = clock_timestamp(),
+         drop_after = clock_timestamp() + (select s.hold from strata.partition_sets s where s.set_name = h.set_name),
+         bytes = (select sum(pg_total_relation_size(t)) from strata.tables_of(hold_partition.partition) t)
+   where j.held_id = h.held_id;
+  return h.held_id;
+end
+$$;
+
+comment on function strata.hold_partition(regclass) is
+  'Moves a detached week and its leaves to schema strata_held under their own names, to be dropped after the set''s hold; the last step of taking a week out.';
+--! EndIncluded functions/hold_partition.sql
+--! Included functions/undo_retention.sql
+create or replace function strata.undo_retention(retention_id bigint) returns int
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+as $$
+#variable_conflict use_column
+declare
+  r      strata.retentions;
+  s      strata.partition_sets;
+  h      strata.held_partitions;
+  home   name;
+  root   text;
+  part   regclass;
+  lost   timestamptz;
+  taken  text;
+  back   int := 0;
+begin
+  select * into r from strata.retentions j where j.retention_id = undo_retention.retention_id;
+  if r.set_name in ('account_balances', 'balance_changes', 'snapshot_rows') then
+    perform strata.lock_fold();
+  end if;
+  select * into r from strata.retentions j where j.retention_id = undo_retention.retention_id for update;
+  select * into s from strata.partition_sets p where p.set_name = r.set_name for update;
+  if r.undone_at is not null or r.dropped_at is not null or s.retained_from is distinct from r.cutoff then
+    raise exception 'retention % of % cannot be undone: it is undone or dropped already, or not the newest', undo_retention.retention_id, r.set_name
+      using errcode = 'object_not_in_prerequisite_state', hint = 'Undo the newest retention first; strata.retentions has them all.';
+  end if;
+  select max(j.upper_bound) into lost from strata.held_partitions j
+   where j.retention_id = r.retention_id and (j.state = 'dropped' or not exists (select from pg_class c where c.oid = j.partition));
+  if lost is not null and r.set_name = 'account_balances' then
+    raise exception 'retention % cannot be undone: weeks of it up to % are dropped', r.retention_id, lost
+      using errcode = 'object_not_in_prerequisite_state', hint = 'Opening balances are exact from the cutoff on only.';
+  end if;
+  select format('%I.%I', n.nspname, c.relname), n.nspname into root, home
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = s.parent;
+
+  for h in
+    select * from strata.held_partitions j
+     where j.retention_id = r.retention_id and j.finished_at is null and j.lower_bound >= coalesce(lost, '-infinity')
+     order by j.lower_bound
+  loop
+    if exists (select from pg_inherits i where i.inhrelid = h.partition and i.inhdetachpending) then
+      raise exception 'the detach of % is unfinished', h.partition_name
+        using errcode = 'object_not_in_prerequisite_state', hint = format('alter table %s detach partition %s finalize', root, h.partition::regclass);
+    end if;
+    if not exists (select from pg_inherits i where i.inhrelid = h.partition) then
+      select p.partition::text into taken from strata.set_partitions(s.set_name) p
+       where p.is_default or (p.lower_bound < h.upper_bound and p.upper_bound > h.lower_bound) limit 1;
+      if taken is not null then
+        raise exception '% cannot be put back: % is in its place', h.partition_name, taken
+          using errcode = 'object_not_in_prerequisite_state',
+                hint = format('Move the rows of %s elsewhere, detach it, and undo again; then insert them anew.', taken);
+      end if;
+      for part in select t from strata.tables_of(h.partition::regclass) t join pg_class c on c.oid = t
+                   where c.relnamespace <> home::regnamespace loop
+        execute format('alter table %s set schema %I', part, home);
+        execute format('drop trigger if exists strata_detached on %I.%I', home, (select c.relname from pg_class c where c.oid = part));
+      end loop;
+      execute format('alter table %s attach partition %s for values from (%L) to (%L)',
+        root, h.partition::regclass, h.lower_bound, h.upper_bound);
+    end if;
+    update strata.held_partitions j set state = 'reattached', finished_at = clock_timestamp() where j.held_id = h.held_id;
+    back := back + 1;
+  end loop;
+
+  update strata.retentions j set undone_at = clock_timestamp() where j.retention_id = r.retention_id;
+  update strata.partition_sets p set retained_from = greatest(r.retained_before, lost) where p.set_name = s.set_name;
+  case r.set_name
+    when 'account_balances' then
+      update strata.balance_status set opened_before = r.floor_before, changed_at = statement_timestamp();
+      perform strata.put_back_openings(r.retention_id, r.cutoff, r.floor_before, strata.undoable_retention());
+    when 'balance_changes' then
+      update strata.balance_status set changes_from = greatest(r.floor_before, lost), changed_at = statement_timestamp();
+    when 'snapshot_rows' then
+      update strata.balance_status set observations_from = greatest(r.floor_before, lost), changed_at = statement_timestamp();
+    else null;
+  end case;
+  return back;
+end
+$$;
+
+comment on function strata.undo_retention(bigint) is
+  'Puts the weeks of the newest retention of a set back, without a scan, and with them what opening balances and balance_status said before; in one transaction. Weeks dropped already stay dropped: then balances cannot be put back, other sets from the last dropped week on. Returns the weeks that are attached again.';
+--! EndIncluded functions/undo_retention.sql
+--! Included functions/in_shard_rows.sql
+create or replace function strata.in_shard_rows(shard bigint, stamp text, function text, arguments text[]) returns setof jsonb
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+-- Costs that say "never" would have every statement compiled; a coordinator's sessions have it off, a worker's have not.
+set jit = off
+as $$
+begin
+  if to_regproc(format('strata_shards.%s_%s_%s', function, shard, stamp)) is null then
+    raise exception 'shard % has come to this node without its functions', shard
+      using errcode = 'object_not_in_prerequisite_state', hint = 'Run `pgstrata migrate`, which makes them, as the next fold does.';
+  end if;
+  return query execute format('select to_jsonb(r) from strata_shards.%I(%s) r', format('%s_%s_%s', function, shard, stamp),
+    (select string_agg(quote_nullable(a), ', ' order by place) from unnest(arguments) with ordinality u(a, place)));
+end
+$$;
+
+comment on function strata.in_shard_rows(bigint, text, text, text[]) is
+  'in_shard() for a function that returns rows and writes nothing: each as JSON, whose numbers are exact.';
+--! EndIncluded functions/in_shard_rows.sql
+--! Included functions/in_shards_rows_of.sql
+create or replace function strata.in_shards_rows_of(account bytea, function text, variadic arguments text[] default '{}') returns setof jsonb
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  named bytea;
+begin
+  if account is null then
+    return query select j from strata.in_shards_rows(function, variadic arguments) j;
+    return;
+  end if;
+  -- The bytes that name the account's shard in strata.shards: the first that fall into it, as list_shards() drew them.
+  select int4send(i) into named from generate_series(0, 200999) i
+   where get_shard_id_for_distribution_column('strata.shards', int4send(i)) = get_shard_id_for_distribution_column('strata.shards', account)
+   order by i limit 1;
+  return query select strata.in_shard_rows(s.shard_id, s.stamp, in_shards_rows_of.function, in_shards_rows_of.arguments)
+    from strata.shards s where s.account_address = named;
+end
+$$;
+
+comment on function strata.in_shards_rows_of(bytea, text, text[]) is
+  'in_shards_rows() for what concerns one account: called in its shard alone. In all of them where the account is null.';
+--! EndIncluded functions/in_shards_rows_of.sql
+--! Included analytics/account_keys.sql
+create or replace function strata.account_keys(account bytea, asset bigint default null) returns setof bigint
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+set plan_cache_mode = force_custom_plan
+as $$
+begin
+  if strata.topology() = 'citus' then
+    return query select (j #>> '{}')::bigint from strata.in_shards_rows_of(account, 'account_keys', account::text, asset::text) j;
+    return;
+  end if;
+  if not strata.state_is_stale() then
+    return query select c.asset_id from strata.account_balances_current c
+                  where c.account_address = account and (asset is null or c.asset_id = asset);
+    return;
+  end if;
+  return query
+    select distinct h.asset_id
+      from (select b.account_address, b.asset_id from strata.account_balances b
+            union all
+            select o.account_address, o.asset_id from strata.account_balances_opening o) h
+     where h.account_address = account and (asset is null or h.asset_id = asset);
+end
+$$;
+
+comment on function strata.account_keys(bytea, bigint) is
+  'The assets that an account has ever had a balance in (one of them, where it is given): from the state, or from history while the state is stale.';
+--! EndIncluded analytics/account_keys.sql
+--! Included analytics/balance_movements.sql
+create or replace function strata.balance_movements(
+  from_time timestamptz, to_time timestamptz, unit text default 'day', asset bigint default null, account bytea default null
+)
+returns table (account_address bytea, asset_id bigint, period timestamptz, inflow numeric, outflow numeric, changes bigint)
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+set work_mem = '64MB'
+as $$
+begin
+  if strata.topology() = 'citus' then
+    return query select r.* from strata.in_shards_rows_of(account, 'balance_movements', from_time::text, to_time::text, unit::text, asset::text, account::text) j, jsonb_to_record(j) r (account_address bytea, asset_id bigint, period timestamptz, inflow numeric, outflow numeric, changes bigint);
+    return;
+  end if;
+  perform from strata.periods(unit, from_time, to_time, asset);
+  if exists (select from strata.assets a where not a.observed and (asset is null or a.asset_id = asset)) then
+    perform strata.require_retained('changes', from_time);
+    return query execute format($changes$
+      select c.account_address, c.asset_id, %s as period, coalesce(sum(c.delta) filter (where c.delta > 0), 0),
+             coalesce(-sum(c.delta) filter (where c.delta < 0), 0), count(*)
+        from strata.balance_changes c where c.block_time >= %L and c.block_time < %L%s group by 1, 2, 3
+    $changes$, strata.period_expression(unit, 'c.block_time'), from_time, to_time,
+      concat(' and c.asset_id = ' || asset, ' and c.account_address = ' || quote_literal(account)));
+  end if;
+  -- Observed balances have no changes: what moved is the difference of one balance to the next.
+  if exists (select from strata.assets a where a.observed and (asset is null or a.asset_id = asset)) then
+    return query
+      select s.account_address, s.asset_id, s.period, sum(greatest(s.balance - s.prior, 0)), sum(greatest(s.prior - s.balance, 0)), count(*)
+        from strata.balance_steps(from_time, to_time, unit, asset, account) s join strata.assets a on a.asset_id = s.asset_id
+       where s.period is not null and a.observed group by 1, 2, 3;
+  end if;
+end
+$$;
+
+comment on function strata.balance_movements(timestamptz, timestamptz, text, bigint, bytea) is
+  'What came in and went out of every account (or one), by asset and hour, day, week or month (UTC) of a span: from the changes, or for observed balances from one balance row to the next. changes counts those.';
+--! EndIncluded analytics/balance_movements.sql
+--! Included analytics/balance_steps.sql
+create or replace function strata.balance_steps(
+  from_time timestamptz, to_time timestamptz, unit text default 'hour', asset bigint default null, account bytea default null
+)
+returns table (
+  account_address bytea, asset_id bigint, period timestamptz, "timestamp" timestamptz, until timestamptz, balance numeric, prior numeric, change_count int
+)
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+set work_mem = '64MB'
+as $$
+declare
+  openings text := 'strata.balances_before(%L, %L)';
+begin
+  if strata.topology() = 'citus' then
+    return query select r.* from strata.in_shards_rows_of(account, 'balance_steps', from_time::text, to_time::text, unit::text, asset::text, account::text) j, jsonb_to_record(j) r (account_address bytea, asset_id bigint, period timestamptz, "timestamp" timestamptz, until timestamptz, balance numeric, prior numeric, change_count int);
+    return;
+  end if;
+  perform strata.require_retained('balances', from_time);
+  if account is not null then
+    openings := $opening$(
+      select %3$L::bytea as account_address, a.asset_id, l.balance, l."timestamp"
+        from strata.account_keys(%3$L, %2$L) a (asset_id), strata.last_balance(%3$L, a.asset_id, %1$L) l where l.balance is not null)$opening$;
+  end if;
+  return query execute format($steps$
+    select k.account_address, k.asset_id, k.period, k."timestamp", lead(k."timestamp", 1, %1$L) over key, k.balance, lag(k.balance, 1, 0::numeric) over key, k.change_count
+      from (
+        select b.account_address, b.asset_id, %2$s as period, b."timestamp", b.balance, greatest(b.change_count, 1) as change_count
+          from strata.account_balances b where b."timestamp" >= %3$L and b."timestamp" < %1$L%4$s
+        union all
+        select o.account_address, o.asset_id, null, %3$L, o.balance, 0 from %5$s o
+      ) k
+    window key as (partition by k.account_address, k.asset_id order by k."timestamp", k.period nulls first)
+  $steps$, to_time, strata.period_expression(unit, 'b."timestamp"'), from_time,
+    concat(' and b.asset_id = ' || asset, ' and b.account_address = ' || quote_literal(account)),
+    format(openings, from_time, asset, account));
+end
+$$;
+
+comment on function strata.balance_steps(timestamptz, timestamptz, text, bigint, bytea) is
+  'The balance rows of a span of time, each with the balance before it (prior) and the instant until which it held, and the hour, day, week or month it is of. A key that had a balance before begins with a row at from_time whose period is null. Of one asset or account, or of all: linear in the rows of the span.';
+--! EndIncluded analytics/balance_steps.sql
+--! Included analytics/balances_at.sql
+create or replace function strata.balances_at(instant timestamptz default null, asset bigint default null, account bytea default null)
+returns table (account_address bytea, asset_id bigint, balance numeric)
+language plpgsql stable
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+set work_mem = '64MB'
+as $$
+#variable_conflict use_column
+declare
+  kind   record;
+  period timestamptz;
+begin
+  if strata.topology() = 'citus' then
+    return query select r.* from strata.in_shards_rows_of(account, 'balances_at', instant::text, asset::text, account::text) j, jsonb_to_record(j) r (account_address bytea, asset_id bigint, balance numeric);
+    return;
+  end if;
+  if account is not null then
+    return query
+      select account, k.asset_id, k.balance
+        from (select a.asset_id, case when instant is null then (strata.last_balance(account, a.asset_id, 'infinity')).balance
+                                      else strata.balance_at(account, a.asset_id, instant) end as balance
+                from strata.account_keys(account, asset) a (asset_id)) k
+       where k.balance <> 0;
+    return;
+  end if;
+  if instant is null then
+    return query select k.account_address, k.asset_id, k.balance from strata.balances_before('infinity', asset) k where k.balance <> 0;
+    return;
+  end if;
+  -- Assets of one grain and kind at a time: they share their period, and what tells of the time since it began.
+  for kind in
+    select a.grain, a.observed, array_agg(a.asset_id) as assets, case when a.observed then s.observations_from else s.changes_from end as retained
+      from strata.assets a, strata.balance_status s where asset is null or a.asset_id = asset group by 1, 2, 4
+  loop
+    period := strata.period_start(kind.grain, instant);
+    if period < kind.retained then
+      period := instant + interval '1 microsecond';  -- what happened since is gone: exact to the period, not to the instant
+    end if;
+    return query execute format($at$
+      select account_address, asset_id, %1$s
+        from (select b.account_address, b.asset_id, b.balance from strata.balances_before(%2$L, %3$L) b where b.asset_id = any (%4$L)) k
+        full join (%5$s) since using (account_address, asset_id)
+       where %1$s <> 0
+    $at$, case when kind.observed then 'coalesce(since.balance, k.balance)' else 'coalesce(k.balance, 0) + coalesce(since.delta, 0)' end,
+      period, asset, kind.assets, format(
+        case when kind.observed then $snapshots$
+          select distinct on (r.account_address, r.asset_id) r.account_address, r.asset_id, r.balance from strata.snapshot_rows r
+           where r.observed_at between %L and %L and r.asset_id = any (%L)
+           order by r.account_address, r.asset_id, r.observed_at desc, r.block_num desc, r.ordinal desc, r.source_id desc
+        $snapshots$ else $changes$
+          select c.account_address, c.asset_id, sum(c.delta) as delta from strata.balance_changes c
+           where c.block_time between %L and %L and c.asset_id = any (%L) group by c.account_address, c.asset_id
+        $changes$ end, period, instant, kind.assets));
+  end loop;
+end
+$$;
+
+comment on function strata.balances_at(timestamptz, bigint, bytea) is
+  'Every balance but zeros as of an instant, as strata.balance_at() has it: of all accounts or one, in all assets or one. Without an instant the newest balances. Null and burn accounts are among them; see strata.holders_at().';
+--! EndIncluded analytics/balances_at.sql
+--! Included functions/make_weeks_writable.sql
+create or replace function strata.make_weeks_writable(set_name text, from_time timestamptz) returns int
+language plpgsql security definer
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  week   regclass;
+  turned int := 0;
+begin
+  for week in
+    select w.partition from strata.week_info(make_weeks_writable.set_name) w
+     where w.kind = 'columnar' and w.upper_bound > from_time order by w.lower_bound
+  loop
+    perform strata.store_week(make_weeks_writable.set_name, week, 'heap');
+    turned := turned + 1;
+  end loop;
+  return turned;
+end
+$$;
+
+comment on function strata.make_weeks_writable(text, timestamptz) is
+  'Turns the weeks from this instant on that are stored by column back, because rows can be deleted only where they are stored row by row; returns how many. A reorg that deep calls it: security definer, for a loader may turn weeks back and not store them by column.';
+--! EndIncluded functions/make_weeks_writable.sql
+--! Included functions/store_week.sql
+create or replace function strata.store_week(set_name text, week regclass, method text default 'columnar') returns bigint
+language plpgsql security definer
+set search_path = pg_catalog, strata, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO'
+set client_min_messages = warning
+as $$
+declare
+  w      record;
+  root   regclass;
+  name   text;
+  apart  text;
+  copied regclass;
+  was    record;
+  now_is record;
+  begun  timestamptz := clock_timestamp();
+begin
+  if store_week.set_name <> 'balance_changes' or store_week.method not in ('columnar', 'heap') then
+    raise exception '% is not stored as %', store_week.set_name, store_week.method
+      using errcode = 'feature_not_supported', hint = 'Only weeks of balance_changes are stored by column: their rows never change. The method is columnar or heap.';
+  end if;
+  select i.* into w from strata.week_info(store_week.set_name) i where i.partition = store_week.week and i.kind in ('sharded', 'columnar');
+  if w.partition is null then
+    raise exception '% is no week of % on a cluster', store_week.week, store_week.set_name using errcode = 'undefined_object';
+  end if;
+  if (w.kind = 'columnar') = (store_week.method = 'columnar') then
+    return 0;
+  end if;
+  if store_week.method = 'columnar' and not exists (select from pg_am where amname = 'columnar') then
+    if not exists (select from pg_available_extensions e where e.name = 'citus_columnar') then
+      raise exception 'this cluster has no columnar storage'
+        using errcode = 'feature_not_supported', hint = 'Install the extension citus_columnar on every node; until then the week stays as it is.';
+    end if;
+    create extension citus_columnar;
+  end if;
+  select s.parent into root from strata.partition_sets s where s.set_name = store_week.set_name;
+  name := w.partition_name;
+  apart := name || '_anew';
+  -- One connection to each node: what one statement makes the next one finds.
+  perform set_config('citus.multi_shard_modify_mode', 'sequential', true);
+  -- Writers of this week wait from here on, readers of the set for the exchange at the end.
+  execute format('lock table %s in share row exclusive mode', week);
+  perform strata.await_shards();
+  select * into was from strata.week_digest(week);
+  execute format('create table strata.%I (like %s including all excluding identity excluding indexes) using %I', apart, week, method);
+  copied := format('strata.%I', apart)::regclass;
+  perform create_distributed_table(copied, 'account_address', colocate_with => root::text);
+  execute format('insert into %s select * from %s', copied, week);
+  -- Named by hand, because the names that are free now are not those it is to have.
+  execute format('alter table %s add constraint %I primary key (account_address, asset_id, block_time, block_num, ordinal, source_id)', copied, apart || '_pkey');
+  if method = 'heap' then
+    perform strata.index_sharded_week(set_name, copied);
+  end if;
+  select * into now_is from strata.week_digest(copied);
+  if (was.row_count, was.hash) is distinct from (now_is.row_count, now_is.hash) then
+    raise exception 'the copy of % is not the week: % rows with hash % there, % with % here', week, was.row_count, was.hash, now_is.row_count, now_is.hash
+      using errcode = 'internal_error', hint = 'Nothing was exchanged and nothing is lost.';
+  end if;
+  execute format('alter table %s detach partition %s', root, week);
+  execute format('drop table %s', week);
+  execute format('alter index strata.%I rename to %I', apart || '_pkey', name || '_pkey');
+  execute format('alter table %s rename to %I', copied, name);
+  perform strata.attach_week(set_name, w.lower_bound, copied);
+  insert into strata.consolidations (set_name, lower_bound, upper_bound, way, step, week, week_name, stage, stage_name, heap_order, row_count,
+                                     proof, detail, started_at, swapped_at, finished_at)
+  values (store_week.set_name, w.lower_bound, w.upper_bound, 'transaction', case method when 'columnar' then 'dropped' else 'undone' end, week, name, copied, name,
+          'time', now_is.row_count,
+          jsonb_build_object('forward', jsonb_build_object('rows', now_is.row_count, 'hash', now_is.hash::text)),
+          jsonb_build_object('stored', method), begun, clock_timestamp(), clock_timestamp());
+  return now_is.row_count;
+end
+$$;
+
+comment on function strata.store_week(text, regclass, text) is
+  'Stores a week of balance_changes on a cluster by column (columnar), or row by row again (heap), in one transaction: a copy is built beside it, compared by row count and an order-free hash of every row, and takes its place. Returns the rows, 0 when the week is stored so already. Writers of the week wait meanwhile, readers of the set for the exchange. Security definer, so that strata_maintainer may call it; a reorg goes through make_weeks_writable().';
+--! EndIncluded functions/store_week.sql
+--! Included functions/grant_roles.sql
+create or replace function strata.grant_roles() returns void
+language plpgsql
+set search_path = pg_catalog, strata, pg_temp
+as $$
+declare
+  r name;
+begin
+  foreach r in array array['strata_reader', 'strata_loader', 'strata_maintainer'] loop
+    if not exists (select from pg_roles where rolname = r) then
+      begin
+        execute format('create role %I nologin', r);
+      exception
+        when insufficient_privilege then
+          raise notice 'role % is missing and % may not create it', r, current_user;
+        when duplicate_object or unique_violation then
+          null;  -- another database of the cluster was migrated at the same moment
+      end;
+    end if;
+  end loop;
+  if (select count(*) from pg_roles where rolname in ('strata_reader', 'strata_loader', 'strata_maintainer')) < 3 then
+    return;
+  end if;
+  revoke all on all routines in schema strata from public;
+  grant usage on schema strata to strata_reader, strata_loader, strata_maintainer;
+  grant select on all tables in schema strata to strata_reader, strata_loader, strata_maintainer;
+  grant execute on all routines in schema strata to strata_loader, strata_maintainer;
+  revoke execute on function strata.store_week(text, regclass, text) from strata_loader;
+  grant execute on function strata.account(text), strata.account_text(bytea), strata.asset_id(text, text, text, numeric),
+    strata.week_start(timestamptz), strata.week_name(text, timestamptz), strata.partition_bounds(regclass), strata.set_partitions(text),
+    strata.period_start(text, timestamptz), strata.balance_at(bytea, bigint, timestamptz), strata.sample_predicate(text, int),
+    strata.recompute_floor(), strata.recompute_balances(bytea, bigint, timestamptz, int, text), strata.verify_rows(int, timestamptz, text),
+    strata.verify_state(int), strata.verify_sums(), strata.verify_snapshots(int), strata.verify_ledger(),
+    strata.topology(), strata.is_distributed(oid), strata.parts_of(regclass), strata.folded_predicate(text),
+    strata.in_shard_rows(bigint, text, text, text[]), strata.in_shards_rows(text, text[]),
+    strata.in_shards_rows_of(bytea, text, text[]),
+    strata.week_key(timestamptz), strata.week_info(text), strata.partition_type(text), strata.require_set(text),
+    strata.partition_info(text), strata.partition_distribution(text), strata.find_missing_weeks(text),
+    strata.explain_query(text, timestamptz, timestamptz, text), strata.consolidation_obstacles(text, regclass),
+    strata.consolidation_status(text), strata.consolidation_report(text),
+    strata.get_account_balance_partition_info(), strata.check_partition_distribution(), strata.find_missing_partitions(),
+    strata.explain_account_balance_query(timestamptz, timestamptz, text), strata.get_partition_consolidation_status(),
+    strata.weekly_consolidation_report(),
+    strata.account_keys(bytea, bigint), strata.active_accounts(timestamptz, timestamptz, text, bigint),
+    strata.activity_points(timestamptz, timestamptz, text, jsonb, numeric[]), strata.asset_flows(timestamptz, timestamptz, text, bigint),
+    strata.balance_change(timestamptz, bigint, bytea), strata.balance_movements(timestamptz, timestamptz, text, bigint, bytea),
+    strata.balance_rows(timestamptz, timestamptz, text, bigint),
+    strata.balance_series(bytea, bigint, timestamptz, timestamptz, text), strata.balance_steps(timestamptz, timestamptz, text, bigint, bytea),
+    strata.balances_at(timestamptz, bigint, bytea), strata.balances_before(timestamptz, bigint),
+    strata.cohorts(bigint, timestamptz, timestamptz, text), strata.concentration(bigint, timestamptz, int),
+    strata.holders_at(bigint, timestamptz), strata.holders_over_time(bigint, timestamptz, timestamptz, text),
+    strata.label_flows(text, text, bigint, timestamptz, timestamptz, text), strata.last_balance(bytea, bigint, timestamptz),
+    strata.multiplier_of(jsonb, numeric), strata.partitions_touched(), strata.period_expression(text, text),
+    strata.periods(text, timestamptz, timestamptz, bigint), strata.portfolio_at(bytea, timestamptz, interval), strata.ratio(numeric, numeric, int),
+    strata.require_asset(bigint), strata.require_retained(text, timestamptz), strata.scale_of(bigint),
+    strata.size_bands(bigint, timestamptz, numeric[]), strata.span_of(text, timestamptz, timestamptz, bigint), strata.state_is_stale(), strata.state_is_lost(),
+    strata.supply(bigint, timestamptz, timestamptz, text), strata.time_weighted_balances(bigint, timestamptz, timestamptz, bytea),
+    strata.top_holders(bigint, timestamptz, int), strata.valued_steps(timestamptz, timestamptz, text)
+    to strata_reader;
+  grant insert, update, delete on strata.streams, strata.sources, strata.stream_batches, strata.stream_health, strata.quarantine, strata.assets,
+    strata.balance_changes, strata.account_balances, strata.account_balances_current, strata.snapshot_rows,
+    strata.fold_progress, strata.balance_status, strata.account_balances_opening, strata.held_openings, strata.held_deltas,
+    strata.prices, strata.burn_accounts
+    to strata_loader;
+  -- To lock the row of a week, which takes the right to update it.
+  grant update on strata.backfill_weeks to strata_loader;
+  grant usage on all sequences in schema strata to strata_loader, strata_maintainer;
+  grant usage, create on schema strata, strata_held to strata_maintainer;
+  grant insert, update, delete on strata.partition_sets, strata.account_balances_opening, strata.maintenance_runs,
+    strata.consolidations, strata.held_partitions, strata.retentions, strata.held_openings, strata.held_deltas, strata.labels,
+    strata.label_views, strata.adoptions, strata.prices, strata.burn_accounts
+    to strata_maintainer;
+end
+$$;
+
+comment on function strata.grant_roles() is
+  'Creates the group roles strata_reader, strata_loader and strata_maintainer where the caller may, and grants each the least it needs. Safe to run again.';
+--! EndIncluded functions/grant_roles.sql
 
 select strata.grant_roles();

@@ -16,6 +16,9 @@ const TRANSFERS_PER_BLOCK = 200;
 const BLOCKS = 3001;
 const LOAD = LOADS.find(({ name }) => name === 'transfers')!;
 
+/** Two to each of two workers, which share two cores. */
+const SHARDS = 4;
+
 const CASES = ['citus copy', 'citus fold', 'citus bytes'];
 
 /** One side of the comparison. */
@@ -75,7 +78,7 @@ export async function* citusBench(options: BenchOptions): AsyncGenerator<BenchRe
 }
 
 const openSide = async (url: string): Promise<Side> => {
-  await migrate({ connectionString: url });
+  await migrate({ connectionString: url, shards: SHARDS });
   return { url, pool: createPool(url, { synchronousCommit: 'off' }), copies: [], folds: [], bytes: [] };
 };
 

@@ -5,7 +5,7 @@ set plan_cache_mode = force_custom_plan
 as $$
 begin
   if strata.topology() = 'citus' then
-    return query select (j #>> '{}')::bigint from strata.in_shards_rows('account_keys', account::text, asset::text) j;
+    return query select (j #>> '{}')::bigint from strata.in_shards_rows_of(account, 'account_keys', account::text, asset::text) j;
     return;
   end if;
   if not strata.state_is_stale() then

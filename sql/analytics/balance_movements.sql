@@ -10,7 +10,7 @@ set work_mem = '64MB'
 as $$
 begin
   if strata.topology() = 'citus' then
-    return query select r.* from strata.in_shards_rows('balance_movements', from_time::text, to_time::text, unit::text, asset::text, account::text) j, jsonb_to_record(j) r (account_address bytea, asset_id bigint, period timestamptz, inflow numeric, outflow numeric, changes bigint);
+    return query select r.* from strata.in_shards_rows_of(account, 'balance_movements', from_time::text, to_time::text, unit::text, asset::text, account::text) j, jsonb_to_record(j) r (account_address bytea, asset_id bigint, period timestamptz, inflow numeric, outflow numeric, changes bigint);
     return;
   end if;
   perform from strata.periods(unit, from_time, to_time, asset);

@@ -14,7 +14,7 @@ declare
   openings text := 'strata.balances_before(%L, %L)';
 begin
   if strata.topology() = 'citus' then
-    return query select r.* from strata.in_shards_rows('balance_steps', from_time::text, to_time::text, unit::text, asset::text, account::text) j, jsonb_to_record(j) r (account_address bytea, asset_id bigint, period timestamptz, "timestamp" timestamptz, until timestamptz, balance numeric, prior numeric, change_count int);
+    return query select r.* from strata.in_shards_rows_of(account, 'balance_steps', from_time::text, to_time::text, unit::text, asset::text, account::text) j, jsonb_to_record(j) r (account_address bytea, asset_id bigint, period timestamptz, "timestamp" timestamptz, until timestamptz, balance numeric, prior numeric, change_count int);
     return;
   end if;
   perform strata.require_retained('balances', from_time);

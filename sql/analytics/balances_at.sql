@@ -12,7 +12,7 @@ declare
   period timestamptz;
 begin
   if strata.topology() = 'citus' then
-    return query select r.* from strata.in_shards_rows('balances_at', instant::text, asset::text, account::text) j, jsonb_to_record(j) r (account_address bytea, asset_id bigint, balance numeric);
+    return query select r.* from strata.in_shards_rows_of(account, 'balances_at', instant::text, asset::text, account::text) j, jsonb_to_record(j) r (account_address bytea, asset_id bigint, balance numeric);
     return;
   end if;
   if account is not null then

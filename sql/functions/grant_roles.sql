@@ -24,6 +24,7 @@ begin
   grant usage on schema strata to strata_reader, strata_loader, strata_maintainer;
   grant select on all tables in schema strata to strata_reader, strata_loader, strata_maintainer;
   grant execute on all routines in schema strata to strata_loader, strata_maintainer;
+  revoke execute on function strata.store_week(text, regclass, text) from strata_loader;
   grant execute on function strata.account(text), strata.account_text(bytea), strata.asset_id(text, text, text, numeric),
     strata.week_start(timestamptz), strata.week_name(text, timestamptz), strata.partition_bounds(regclass), strata.set_partitions(text),
     strata.period_start(text, timestamptz), strata.balance_at(bytea, bigint, timestamptz), strata.sample_predicate(text, int),
@@ -31,6 +32,7 @@ begin
     strata.verify_state(int), strata.verify_sums(), strata.verify_snapshots(int), strata.verify_ledger(),
     strata.topology(), strata.is_distributed(oid), strata.parts_of(regclass), strata.folded_predicate(text),
     strata.in_shard_rows(bigint, text, text, text[]), strata.in_shards_rows(text, text[]),
+    strata.in_shards_rows_of(bytea, text, text[]),
     strata.week_key(timestamptz), strata.week_info(text), strata.partition_type(text), strata.require_set(text),
     strata.partition_info(text), strata.partition_distribution(text), strata.find_missing_weeks(text),
     strata.explain_query(text, timestamptz, timestamptz, text), strata.consolidation_obstacles(text, regclass),

@@ -8,7 +8,7 @@ begin
   if strata.is_distributed(week) then
     return;  -- Citus has no triggers on its tables
   end if;
-  for part in select t.relid from pg_partition_tree(week) t order by t.level loop
+  for part in select strata.tables_of(week) loop
     execute format('create or replace trigger strata_detached before insert or update or delete or truncate on %s for each statement execute function strata.refuse_detached()', part);
   end loop;
 end

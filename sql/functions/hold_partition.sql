@@ -15,13 +15,13 @@ begin
       using errcode = 'object_not_in_prerequisite_state';
   end if;
   select string_agg(c.relname, ', ') into names
-    from pg_partition_tree(hold_partition.partition) t join pg_class c on c.oid = t.relid
-   where to_regclass(format('strata_held.%I', c.relname)) <> t.relid;
+    from strata.tables_of(hold_partition.partition) t join pg_class c on c.oid = t
+   where to_regclass(format('strata_held.%I', c.relname)) <> t;
   if names is not null then
     raise exception 'strata_held has tables named % already', names
       using errcode = 'duplicate_table', hint = 'Drop or rename those; then retain again, which goes on from here.';
   end if;
-  for part in select t.relid from pg_partition_tree(hold_partition.partition) t join pg_class c on c.oid = t.relid
+  for part in select t from strata.tables_of(hold_partition.partition) t join pg_class c on c.oid = t
                where c.relnamespace <> 'strata_held'::regnamespace loop
     execute format('alter table %s set schema strata_held', part);
   end loop;
@@ -29,7 +29,7 @@ begin
   update strata.held_partitions j
      set state = 'held', detached_at = clock_timestamp(),
          drop_after = clock_timestamp() + (select s.hold from strata.partition_sets s where s.set_name = h.set_name),
-         bytes = (select sum(pg_total_relation_size(t.relid)) from pg_partition_tree(hold_partition.partition) t)
+         bytes = (select sum(pg_total_relation_size(t)) from strata.tables_of(hold_partition.partition) t)
    where j.held_id = h.held_id;
   return h.held_id;
 end

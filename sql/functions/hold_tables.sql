@@ -5,7 +5,7 @@ as $$
 declare
   part regclass;
 begin
-  for part in select t.relid from pg_partition_tree(week::regclass) t order by t.level loop
+  for part in select strata.tables_of(week::regclass) loop
     execute format('alter table %s set schema strata_held', part);
   end loop;
   perform strata.guard_detached(week::regclass);

@@ -5,6 +5,10 @@ set search_path = pg_catalog, strata, pg_temp
 set jit = off
 as $$
 begin
+  if to_regproc(format('strata_shards.%s_%s_%s', function, shard, stamp)) is null then
+    raise exception 'shard % has come to this node without its functions', shard
+      using errcode = 'object_not_in_prerequisite_state', hint = 'Run `pgstrata migrate`, which makes them, as the next fold does.';
+  end if;
   return query execute format('select to_jsonb(r) from strata_shards.%I(%s) r', format('%s_%s_%s', function, shard, stamp),
     (select string_agg(quote_nullable(a), ', ' order by place) from unnest(arguments) with ordinality u(a, place)));
 end

@@ -1,5 +1,5 @@
 create or replace function strata.make_weeks_writable(set_name text, from_time timestamptz) returns int
-language plpgsql
+language plpgsql security definer
 set search_path = pg_catalog, strata, pg_temp
 as $$
 declare
@@ -18,4 +18,4 @@ end
 $$;
 
 comment on function strata.make_weeks_writable(text, timestamptz) is
-  'Turns the weeks from this instant on that are stored by column back, because rows can be deleted only where they are stored row by row; returns how many. A reorg that deep calls it.';
+  'Turns the weeks from this instant on that are stored by column back, because rows can be deleted only where they are stored row by row; returns how many. A reorg that deep calls it: security definer, for a loader may turn weeks back and not store them by column.';

@@ -72,4 +72,4 @@ end
 $$;
 
 comment on function strata.store_week(text, regclass, text) is
-  'Stores a week of balance_changes on a cluster by column (columnar), or row by row again (heap), in one transaction: a copy is built beside it, compared by row count and an order-free hash of every row, and takes its place. Returns the rows, 0 when the week is stored so already. Writers of the week wait meanwhile, readers of the set for the exchange. Security definer, so that a reorg can turn a week back.';
+  'Stores a week of balance_changes on a cluster by column (columnar), or row by row again (heap), in one transaction: a copy is built beside it, compared by row count and an order-free hash of every row, and takes its place. Returns the rows, 0 when the week is stored so already. Writers of the week wait meanwhile, readers of the set for the exchange. Security definer, so that strata_maintainer may call it; a reorg goes through make_weeks_writable().';

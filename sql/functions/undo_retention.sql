@@ -52,7 +52,7 @@ begin
           using errcode = 'object_not_in_prerequisite_state',
                 hint = format('Move the rows of %s elsewhere, detach it, and undo again; then insert them anew.', taken);
       end if;
-      for part in select t.relid from pg_partition_tree(h.partition::regclass) t join pg_class c on c.oid = t.relid
+      for part in select t from strata.tables_of(h.partition::regclass) t join pg_class c on c.oid = t
                    where c.relnamespace <> home::regnamespace loop
         execute format('alter table %s set schema %I', part, home);
         execute format('drop trigger if exists strata_detached on %I.%I', home, (select c.relname from pg_class c where c.oid = part));

@@ -41,6 +41,13 @@ export const takeBackChanges = async (
   return rows[0]?.taken ?? 0;
 };
 
+/** Turns weeks of a span that are stored by column back, in a transaction of its own. */
+export const makeWeeksWritable = async (pool: Pool, set: string, { minTime }: InvalidSpan): Promise<void> => {
+  await sql`select strata.make_weeks_writable(${set}, coalesce(${minTime}::timestamptz, '-infinity'))`.execute(
+    on(pool),
+  );
+};
+
 /** Folds what is staged, and says that these ranges are folded. */
 export const foldLive = async (client: Client, entries: readonly SettledEntry[]): Promise<void> => {
   await openDeltas(client);

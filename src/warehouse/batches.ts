@@ -3,7 +3,9 @@ import { sql } from 'kysely';
 import { batchId } from '../chain/batch-id.ts';
 import type { BlockRange } from '../chain/range.ts';
 import { beginTransaction, bytesSent, type Transaction } from '../db/transaction.ts';
+import { sqlstateOf } from '../db/errors.ts';
 import { on, type Client, type Pool } from '../db/query.ts';
+import { WarehouseError } from '../runtime/errors.ts';
 import type { Dataset, LoadBuffer, RangePlace, SettledEntry } from './datasets.ts';
 import { postgresStore } from './state/postgres.ts';
 import type { Erasure, LedgerEntry, StateStore } from './state/store.ts';
@@ -53,6 +55,12 @@ export interface BatchWriter {
 /** Looks at a range whose ledger row is written, before it is committed; what it throws takes everything back. */
 export type RangeCheck = (client: Client, sourceId: number, range: BlockRange) => Promise<void>;
 
+/**
+ * What Citus says of DDL on tables that this transaction has been to over other connections: it asks the nodes as the owner, in
+ * whose name weeks are made, and has asked them as the loader before.
+ */
+const OTHER_CONNECTIONS = '25001';
+
 /** A writer for the holder of `claim`. */
 export const createBatchWriter = (
   pool: Pool,
@@ -79,6 +87,33 @@ export const createBatchWriter = (
     return found;
   };
 
+  /**
+   * Does `work` in the open transaction. Where Citus cannot, `apart` is done in one of its own, without the open one.
+   *
+   * @throws WarehouseError `conflict`, SQLSTATE 40001, then: tried again, `work` has nothing of the kind left to do
+   */
+  const elsewhere = async <T>(work: () => Promise<T>, apart: () => Promise<unknown>): Promise<T> => {
+    try {
+      return await work();
+    } catch (thrown) {
+      if (sqlstateOf(thrown) !== OTHER_CONNECTIONS || transaction === null) throw thrown;
+      await abandon();
+      await apart();
+      throw new WarehouseError(
+        'conflict',
+        'weeks were made ready in a transaction of their own',
+        { sqlstate: '40001' },
+        thrown,
+      );
+    }
+  };
+  const abandon = async (): Promise<void> => {
+    const opened = transaction;
+    transaction = null;
+    written = { bytes: 0, copy_ms: 0 };
+    await opened?.rollback();
+  };
+
   /** The ledger, in the transaction of the rows. */
   const ledgerOf = ({ client }: Transaction): StateStore => postgresStore(client, claim.stream, sourceId);
 
@@ -101,13 +136,22 @@ export const createBatchWriter = (
       const { client } = opened;
       // The cut range is erased apart, because its ledger row stays and must count what is left of it.
       const cutEnd = span.cutEnd ?? span.from - 1;
-      const cut = cutEnd < span.from ? 0 : await dataset.erase(client, source, span, span.from, cutEnd);
-      const behind = await dataset.erase(client, source, span, cutEnd + 1, span.to);
+      const [cut, behind] = await elsewhere(
+        async () => [
+          cutEnd < span.from ? 0 : await dataset.erase(client, source, span, span.from, cutEnd),
+          await dataset.erase(client, source, span, cutEnd + 1, span.to),
+        ],
+        async () => dataset.makeErasable?.(span),
+      );
       await ledger.invalidate(erasure, cut);
       return cut + behind;
     },
     write: async (buffer) => {
-      await dataset.reserve(buffer, transaction?.client ?? null);
+      const within = transaction?.client ?? null;
+      await elsewhere(
+        () => dataset.reserve(buffer, within),
+        () => dataset.reserve(buffer, null),
+      );
       const { client } = await open();
       const before = bytesSent(client);
       const { ms } = await timed(() => dataset.write(client, buffer));
@@ -140,12 +184,7 @@ export const createBatchWriter = (
         dropped,
       };
     },
-    abandon: async () => {
-      const open = transaction;
-      transaction = null;
-      written = { bytes: 0, copy_ms: 0 };
-      await open?.rollback();
-    },
+    abandon,
   };
 };
 

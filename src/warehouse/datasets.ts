@@ -66,6 +66,8 @@ export interface Dataset {
    * rows found no label, where labels are joined.
    */
   settle(client: Client, entries: readonly SettledEntry[]): Promise<LabelCount | void>;
+  /** Makes the weeks of a span such that rows can be deleted, in a transaction of its own. For sets that may be stored by column. */
+  makeErasable?(span: InvalidSpan): Promise<void>;
   /** Deletes the rows of blocks `from` to `to` (inclusive; null is open) of a source; says how many. */
   erase(
     client: Client,

@@ -4,6 +4,7 @@ import { on, type Client, type Pool } from '../db/query.ts';
 import { readHistory, type HistoryStatus } from './backfill/status.ts';
 import type { Alert } from './partitions/alerts.ts';
 import { watchSets } from './partitions/watch.ts';
+import { bytesOf, readShardSizes } from './shard-sizes.ts';
 import { clusterOf, type Cluster } from './topology.ts';
 import type { CatchUpHealth, HealthError, NotedReorg, StreamWork, WorkerSpan } from './stream-health.ts';
 
@@ -139,20 +140,23 @@ export const readStreams = async (database: Pool | Client): Promise<StreamStatus
 /** Reads the status; a few catalog and ledger queries, no scan of what was loaded. */
 export const readStatus = async (pool: Pool): Promise<WarehouseStatus> => {
   const streams = await readStreams(pool);
-  const sets = await sql<SetStatus>`
+  const sizes = await readShardSizes(pool);
+  const sets = await sql<SetStatus & { readonly partitions: readonly number[] }>`
     select s.set_name, count(p.partition)::int as weeks, coalesce(sum(p.leaves), 0)::int as leaves,
            to_char(min(p.lower_bound) at time zone 'UTC', 'YYYY-MM-DD') as first_week,
            to_char(max(p.upper_bound) at time zone 'UTC', 'YYYY-MM-DD') as covered_until,
-           coalesce(sum((select sum(pg_total_relation_size(t.relid)) from pg_partition_tree(p.partition) t)), 0)::bigint
-             + coalesce(sum(stored.bytes), 0)::bigint as bytes
+           coalesce(sum((select sum(pg_total_relation_size(t.relid)) from pg_partition_tree(p.partition) t)), 0)::bigint as bytes,
+           coalesce(json_agg(p.partition::oid::bigint) filter (where p.partition is not null), '[]') as partitions
       from strata.partition_sets s
       left join lateral strata.set_partitions(s.set_name) p on true
-      left join strata.table_bytes() stored on stored.relation = p.partition
      group by s.set_name order by s.set_name`.execute(on(pool));
   return {
     cluster: await clusterOf(pool),
     streams,
-    sets: sets.rows,
+    sets: sets.rows.map(({ partitions, ...set }) => ({
+      ...set,
+      bytes: sizes.size === 0 ? set.bytes : bytesOf(sizes, partitions),
+    })),
     history: await readHistory(pool),
     alerts: await watchSets(pool),
   };

@@ -7,7 +7,14 @@ import { copyIn } from '../db/copy-in.ts';
 import type { Client, Pool } from '../db/query.ts';
 import type { TransfersConfig } from '../runtime/config.ts';
 import { WarehouseError } from '../runtime/errors.ts';
-import { foldDeferred, foldLive, PERIOD_US, stageDeltas, takeBackChanges } from './balances.ts';
+import {
+  foldDeferred,
+  foldLive,
+  makeWeeksWritable,
+  PERIOD_US,
+  stageDeltas,
+  takeBackChanges,
+} from './balances.ts';
 import { createAssetBook, writeAssets } from './assets.ts';
 import { copyApart, createWeekOpener, weeksApart, type WeekOpener } from './backfill/router.ts';
 import { addCounts, createPrepared, NOTHING, type Dataset, type LoadBuffer } from './datasets.ts';
@@ -103,6 +110,7 @@ export const createTransfers = (
       await refuseDropped(client, SET, entries);
       await (config.fold === 'live' ? foldLive : foldDeferred)(client, entries);
     },
+    makeErasable: (span) => makeWeeksWritable(pool, SET, span),
     erase: (client, sourceId, span, from, to) => {
       inSet = true;
       return takeBackChanges(client, sourceId, span, from, to);

@@ -1,9 +1,10 @@
-/** A worker dies by SIGKILL in the middle of a batch, of its fold and of its commit: nothing is lost or doubled. */
+/** A worker dies by SIGKILL in the middle of a batch, of a fold and of a commit: nothing is lost or doubled. */
 import { beforeAll, describe, expect, test } from 'vitest';
 import { useDatabase } from '../database.ts';
 import { blocksOf, DAY, HOUR, move, openStream, verified, WEEK } from '../balances/harness.ts';
 import { expectExact } from '../balances/tables.ts';
 import { mortalClusterUrl, onCluster } from './cluster.ts';
+import { testKilledServer } from './server-kill.ts';
 import { killedWorker, recoverCluster } from './worker-kill.ts';
 
 /** Statements of one load's transaction, from `begin` to `commit`. */
@@ -52,3 +53,5 @@ await onCluster(
   },
   mortalClusterUrl(),
 );
+
+await onCluster('the server of a worker', testKilledServer, mortalClusterUrl());

@@ -6,9 +6,14 @@ import { migrate } from '../../src/db/migrate.ts';
 import { foldWeek } from '../../src/warehouse/balances.ts';
 import { checkCluster } from '../../src/warehouse/checkup-cluster.ts';
 import { planConsolidate } from '../../src/warehouse/partitions/consolidate/plan.ts';
+import { readAtlas, readSizes } from '../../src/warehouse/page/atlas.ts';
+import { drawMap } from '../../src/warehouse/page/strata-map.ts';
+import { readOverview } from '../../src/warehouse/partitions/overview.ts';
+import { readWeeks } from '../../src/warehouse/partitions/weeks.ts';
 import { readStatus } from '../../src/warehouse/status.ts';
 import { useDatabase } from '../database.ts';
 import { assetOf, blocksOf, DAY, HOUR, move, openStream, valueOf, WEEK } from '../balances/harness.ts';
+import { NOW } from '../balances/play.ts';
 import { onCluster, SHARDS } from './cluster.ts';
 
 const ACCOUNT = `strata.account('0x${'a'.repeat(38)}01')`;
@@ -87,6 +92,34 @@ await onCluster('the layout', () => {
       });
       expect(plan.steps).toEqual([]);
       expect(plan.notes.join('\n')).toContain('the shards of the cluster, which are not merged');
+    });
+
+    test('are weighed and counted where they lie', async () => {
+      await database.pool.query('analyze strata.balance_changes');
+      // Eight changes at each of two hours of both weeks.
+      const { rows: sizes } = await database.pool.query<{ week: string; bytes: number }>(
+        `select partition_name as week, citus_total_relation_size(partition) as bytes from strata.week_info('balance_changes') order by 1`,
+      );
+      const rows = sizes.map((size) => ({ ...size, rows: 16 }));
+      expect(rows.length).toBe(2);
+      expect(rows.every(({ bytes }) => bytes > 0)).toBe(true);
+      const weeks = await readWeeks(database.pool, 'balance_changes');
+      const of = (name: string) => weeks.find((week) => week.name === name);
+      for (const { week, bytes, rows: count } of rows) {
+        expect(of(week)).toMatchObject({ total_bytes: bytes, rows: count });
+        expect(of(week)?.index_bytes).toBeGreaterThan(0);
+        expect(of(week)?.pages).toBeGreaterThan(0);
+      }
+      const sum = rows.reduce((total, { bytes }) => total + bytes, 0);
+      expect(await readOverview(database.pool, ['balance_changes'], NOW)).toMatchObject([{ bytes: sum }]);
+      const status = await readStatus(database.pool);
+      expect(status.sets.find(({ set_name }) => set_name === 'balance_changes')?.bytes).toBe(sum);
+      const map = await withClient(database.pool, async (client) =>
+        drawMap(await readAtlas(client), await readSizes(client)),
+      );
+      expect(
+        map.find(({ set }) => set === 'balance_changes')?.strata.filter(({ name }) => name !== ''),
+      ).toMatchObject(rows.map(({ week, bytes, rows: count }) => ({ name: week, bytes, rows: count })));
     });
 
     test('stay as they are when twenty migrate at once', async () => {

@@ -1,11 +1,15 @@
 /** Kills a worker of a cluster with SIGKILL in the middle of a transaction, and waits until it is whole again. */
 import type { PoolClient } from 'pg';
 import { Client } from 'pg';
+import { expect } from 'vitest';
+import { asWarehouseError } from '../../src/db/errors.ts';
 import type { Pool } from '../../src/db/query.ts';
+import { prospectOf } from '../../src/runtime/transient.ts';
 import type { Crash } from '../balances/crash.ts';
 import type { Disaster } from '../balances/play.ts';
 import { until } from '../db/until.ts';
 import { nodeUrl, workersOf } from './cluster.ts';
+import type { Worker } from './postmaster.ts';
 
 type Query = (...args: unknown[]) => unknown;
 
@@ -22,7 +26,12 @@ const killWorker = async (url: string): Promise<void> => {
 };
 
 /** The next transaction of the pool meets a killed worker: before a statement, or (`sent`) while it runs. */
-const strike = (url: string, pool: Pool, { at, sent }: Crash, struck: { kills: number }): Pool => {
+const strike = (
+  kill: () => Promise<void>,
+  pool: Pool,
+  { at, sent }: Crash,
+  struck: { kills: number },
+): Pool => {
   let statements = 0;
   const connect = async (): Promise<PoolClient> => {
     const client = await pool.connect();
@@ -33,12 +42,12 @@ const strike = (url: string, pool: Pool, { at, sent }: Crash, struck: { kills: n
       if (statements !== at) return query(...args);
       struck.kills += 1;
       if (!sent) {
-        await killWorker(url);
+        await kill();
         return query(...args);
       }
       const answer = Promise.resolve(query(...args));
       answer.catch(() => undefined);
-      await killWorker(url);
+      await kill();
       return answer;
     };
     const disarmed: PoolClient['release'] = () => {
@@ -71,12 +80,29 @@ export const recoverCluster = async (url: string): Promise<void> => {
   });
 };
 
-/** The fault for a player, and how often it struck. */
-export const killedWorker = (url: () => string): Disaster & { readonly struck: { kills: number } } => {
+/** A fault for a player, and how often it struck. */
+export type WorkerDisaster = Disaster & { readonly struck: { kills: number } };
+
+const disasterOf = (kill: () => Promise<void>, recover: Disaster['recover']): WorkerDisaster => {
   const struck = { kills: 0 };
-  return {
-    struck,
-    strike: (pool, crash) => strike(url(), pool, crash, struck),
-    recover: () => recoverCluster(url()),
-  };
+  return { struck, strike: (pool, crash) => strike(kill, pool, crash, struck), recover };
 };
+
+/** One process of the worker dies, and its server starts itself again at once. */
+export const killedWorker = (url: () => string): WorkerDisaster =>
+  disasterOf(
+    () => killWorker(url()),
+    () => recoverCluster(url()),
+  );
+
+/** The whole server of the worker dies, and comes back when what it did to the load is known: a fault that may pass. */
+export const killedServer = (url: () => string, worker: () => Worker): WorkerDisaster =>
+  disasterOf(
+    () => worker().kill(),
+    async (thrown) => {
+      await worker().restart();
+      await recoverCluster(url());
+      if (thrown !== undefined)
+        expect(['transient', 'doubtful']).toContain(prospectOf(asWarehouseError(thrown)));
+    },
+  );

@@ -131,6 +131,33 @@ describe('held weeks', () => {
     expect(await verified(pool)).toMatchObject({ differences: 0, first: [] });
   });
 
+  it('that are one table each move, are guarded and come back alike', async () => {
+    const { pool } = database;
+    const plain = 'public.points_2026_01_04';
+    await pool.query(`
+      create table public.points (at timestamptz not null, who bytea not null) partition by range (at);
+      create table ${plain} partition of public.points for values from ('2026-01-04 00:00+00') to ('2026-01-11 00:00+00');
+      insert into public.points values ('2026-01-05 00:00+00', '\\x01');
+      select strata.create_partition_set('points', 'public.points', 'at', 'who')`);
+    await retainTwoWeeks(pool, 'points');
+    const where = (): Promise<string> =>
+      valueOf(pool, `select c.oid::regclass::text from pg_class c where c.relname = 'points_2026_01_04'`);
+    await retain(pool, 'points', 1);
+    expect(await where()).toBe('strata_held.points_2026_01_04');
+    expect((await listHeld(pool, 'points'))[0]?.bytes).toBeGreaterThan(0);
+    await expect(pool.query(`delete from strata_held.points_2026_01_04`)).rejects.toThrow(
+      /not part of its set/,
+    );
+    await undo(pool, 'points');
+    expect(await valueOf(pool, 'select count(*)::int from public.points')).toBe(1);
+    await pool.query('delete from public.points');
+    await retain(pool, 'points', 1);
+    await pool.query(`update strata.held_partitions set drop_after = detached_at where set_name = 'points'`);
+    const dropped = await applyDrop(pool, await planDrop(pool, 'points', { now: new Date() }), quietly());
+    expect(dropped.tables).toEqual(['points_2026_01_04']);
+    expect(await where()).toBeUndefined();
+  });
+
   it('that somebody uses again are left to them', async () => {
     const { pool } = database;
     await retain(pool, 'balance_changes', 2);

@@ -37,6 +37,7 @@ const set = (rest: Partial<WatchedSet> = {}): WatchedSet => ({
   premake: 2,
   size_alert: 1_000_000_000,
   consolidate_before: new Date('2026-01-01'),
+  by_column: false,
   weeks: [week(0), week(1), week(2), week(3)],
   overdue: [],
   detaching: [],
@@ -44,6 +45,13 @@ const set = (rest: Partial<WatchedSet> = {}): WatchedSet => ({
   failures: [],
   ...rest,
 });
+
+/** The same weeks on a cluster. */
+const inShards = [week(0), week(1), week(2), week(3)].map((one) => ({
+  ...one,
+  kind: 'sharded' as const,
+  leaves: 0,
+}));
 
 const checksOf = (rest: Partial<WatchedSet>): string[] =>
   judgeSet(set(rest), NOW).map(({ check, state }) => `${state} ${check}`);
@@ -97,6 +105,22 @@ describe('of a set', () => {
     ],
     ['skew of next to nothing', { weeks: [week(0, { largest_leaf: 4_000 }), ...set().weeks.slice(1)] }, []],
     ['unconsolidated weeks', { consolidate_before: week(0).upper }, ['warning unconsolidated weeks']],
+    [
+      'weeks to be stored by column',
+      { consolidate_before: week(0).upper, by_column: true, weeks: inShards },
+      ['warning unconsolidated weeks'],
+    ],
+    ['weeks that cannot be', { consolidate_before: week(0).upper, weeks: inShards }, []],
+    [
+      'a shard that is too large',
+      { weeks: inShards.map((one) => ({ ...one, largest_leaf: 2_000_000_000 })) },
+      ['warning size'],
+    ],
+    [
+      'a large week of small shards',
+      { weeks: inShards.map((one) => ({ ...one, total_bytes: 2_000_000_000 })) },
+      [],
+    ],
     ['weeks that are never consolidated', { consolidate_before: null }, []],
     [
       'consolidated weeks',

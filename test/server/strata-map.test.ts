@@ -1,7 +1,7 @@
 /** The strata map from facts alone: every state, gaps and runway. */
 import { describe, expect, test } from 'vitest';
 import type { Atlas, AtlasWeek } from '../../src/warehouse/page/atlas.ts';
-import { drawMap, type SetMap } from '../../src/warehouse/page/strata-map.ts';
+import { drawMap, type SetMap, type Sizes } from '../../src/warehouse/page/strata-map.ts';
 
 const WEEK_MS = 7 * 86_400_000;
 /** A Sunday. */
@@ -29,7 +29,7 @@ const atlasOf = (weeks: readonly AtlasWeek[], change: Partial<Atlas> = {}): Atla
   ...change,
 });
 
-const mapOf = (atlas: Atlas, sizes: ReadonlyMap<number, number> = new Map()): SetMap => {
+const mapOf = (atlas: Atlas, sizes: Sizes = new Map()): SetMap => {
   const [map] = drawMap(atlas, sizes);
   if (map === undefined) throw new Error('a set is missing');
   return map;
@@ -133,8 +133,8 @@ describe('the strata map', () => {
     const map = mapOf(
       atlas,
       new Map([
-        [20, 100],
-        [21, 50],
+        [20, { bytes: 100 }],
+        [21, { bytes: 50 }],
       ]),
     );
     expect(map.strata.map(({ state }) => state)).toEqual(['closed', 'loading', 'gap', 'hot', 'ahead']);
@@ -167,9 +167,9 @@ describe('the strata map', () => {
 
   test('says no size where one of its tables was not measured', () => {
     const sizes = new Map([
-      [40, 100],
-      [41, 50],
-      [50, 10],
+      [40, { bytes: 100 }],
+      [41, { bytes: 50 }],
+      [50, { bytes: 10 }],
     ]);
     const map = mapOf(atlasOf([weekOf(4), weekOf(5)]), sizes);
     expect(map.strata.map(({ bytes, leaves }) => [bytes, leaves])).toEqual([
@@ -177,5 +177,13 @@ describe('the strata map', () => {
       [null, [10, null]],
     ]);
     expect(map.bytes).toBeNull();
+  });
+
+  test('counts the rows of a week in shards where they are', () => {
+    const sharded = weekOf(4, { relkind: 's', leaves: [{ oid: 40, name: 's_4', rows: -1 }] });
+    const of = (rows: number | null): unknown =>
+      mapOf(atlasOf([sharded]), new Map([[40, { bytes: 8, rows }]])).strata[0];
+    expect(of(7)).toMatchObject({ state: 'hot', bytes: 8, rows: 7 });
+    expect(of(null)).toMatchObject({ bytes: 8, rows: null });
   });
 });

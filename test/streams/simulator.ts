@@ -158,11 +158,27 @@ const runOnce = async (
   tell({ reorgs, ...(follow ? { followed: 1 } : {}) });
 };
 
-/** Plays a history, and asserts at its end that the tables are those of one clean pass over the final chain. */
+/** Tries again after a deadlock, as a supervised stream does. */
+const afterDeadlocks = async (most: number, work: () => Promise<void>): Promise<void> => {
+  for (let left = most; ; left -= 1) {
+    try {
+      return await work();
+    } catch (thrown) {
+      if (left === 0 || asWarehouseError(thrown).detail.sqlstate !== '40P01') throw thrown;
+    }
+  }
+};
+
+/**
+ * Plays a history, and asserts at its end that the tables are those of one clean pass over the final chain.
+ *
+ * @param deadlocks that one run of a stream may meet: none on one server
+ */
 export const playHistory = async (
   pool: Pool,
   url: string,
   { seed, catchUp, rough = false }: History,
+  deadlocks = 0,
 ): Promise<Told> => {
   const dice = diceOf(seed);
   const stream = `simulated_${(histories += 1)}`;
@@ -185,6 +201,8 @@ export const playHistory = async (
           stopAfter: dice(4) === 0 ? 1 + dice(40) : null,
         }
       : { settings, from: null, follow: false, stopAfter: null };
+  const play = (run: Run): Promise<void> =>
+    afterDeadlocks(deadlocks, () => runOnce(server, stream, run, tell));
   const misbehave = async (): Promise<void> => {
     const crash = { at: 1 + dice(catchUp ? 60 : 14), sent: dice(2) === 0 };
     // The first connection holds the lock of the run; a loader that dies, dies in one of its transactions, and with
@@ -194,7 +212,7 @@ export const playHistory = async (
     const drawn = parallelRun();
     const to = rough && dice(3) === 0 ? (drawn.from ?? 0) + 1 + dice(chain.blocks.length) : null;
     const run = { through, mischief: drawMischief(dice), ...drawn, to };
-    await runOnce(server, stream, run, tell).catch((thrown: unknown) => {
+    await play(run).catch((thrown: unknown) => {
       tell({ failures: 1 });
       const error = asWarehouseError(thrown);
       if (!['connection', 'protocol'].includes(error.kind)) throw thrown;
@@ -210,13 +228,8 @@ export const playHistory = async (
     // Whoever began in the middle has the rest to do; what is left of it is loaded beside the live stream, or by the run behind.
     const from = catchUp ? 0 : null;
     if (catchUp && dice(2) === 0)
-      await runOnce(
-        server,
-        stream,
-        { ...peace, ...parallelRun(), from, follow: true, stopAfter: null },
-        tell,
-      );
-    await runOnce(server, stream, { ...peace, ...parallelRun(), from, follow: false, stopAfter: null }, tell);
+      await play({ ...peace, ...parallelRun(), from, follow: true, stopAfter: null });
+    await play({ ...peace, ...parallelRun(), from, follow: false, stopAfter: null });
     await expectCleanPass(pool, stream, chain, kind);
   } finally {
     await server.stop();

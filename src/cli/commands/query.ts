@@ -10,6 +10,7 @@ import { findQuery, readParameters } from '../../warehouse/analytics/parameters.
 import type { AnalyticsQuery, Parameter, ParametersOf } from '../../warehouse/analytics/query.ts';
 import { explainQuery, runQuery } from '../../warehouse/analytics/run.ts';
 import { touchedInWords } from '../../warehouse/analytics/touched.ts';
+import { askedInWords } from '../../warehouse/analytics/touched-shards.ts';
 import { configOf, withDatabase, type GlobalOptions } from '../context.ts';
 import { printResult, table } from '../output.ts';
 import { FORMATS, WRITERS, type Format } from '../result-formats.ts';
@@ -87,6 +88,7 @@ const run = async (word: string | undefined, options: Options): Promise<void> =>
               explained,
               [
                 `${name}: ${explained.rows.toLocaleString('en')} rows in ${Math.round(explained.milliseconds).toLocaleString('en')} ms`,
+                ...(explained.shards === null ? [] : [askedInWords(explained.shards)]),
                 ...touchedInWords(explained.partitions),
               ].join('\n'),
             ),

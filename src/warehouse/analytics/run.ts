@@ -25,6 +25,8 @@ import type {
   RowOf,
 } from './query.ts';
 import { readTouched, type TouchedPartitions } from './touched.ts';
+import { readAskedShards, readTouchedShards, type AskedShards } from './touched-shards.ts';
+import { topologyOf } from '../topology.ts';
 
 /** How a query is run. */
 export interface RunOptions {
@@ -166,10 +168,12 @@ export interface ExplainedQuery {
   readonly rows: number;
   readonly milliseconds: number;
   readonly partitions: readonly TouchedPartitions[];
+  /** What of a cluster was asked; null on one server. */
+  readonly shards: AskedShards | null;
 }
 
 /**
- * Runs a query, throws its rows away, and tells which partitions it opened and which pruning left out.
+ * Runs a query, throws its rows away, and tells which partitions it opened and which pruning left out; on a cluster which shards.
  *
  * @throws WarehouseError as {@link runQuery}
  */
@@ -186,7 +190,14 @@ export const explainQuery = async <N extends QueryName>(
     let rows = 0;
     for await (const _row of rowsOf(client, name, parameters, batchRows)) rows++;
     const milliseconds = performance.now() - started;
-    return { rows, milliseconds, partitions: await readTouched(client) };
+    const work = { rows, milliseconds };
+    return (await topologyOf(client)) === 'single'
+      ? { ...work, partitions: await readTouched(client), shards: null }
+      : {
+          ...work,
+          partitions: await readTouchedShards(client),
+          shards: await readAskedShards(client),
+        };
   } catch (thrown) {
     throw late(thrown, timeoutMs);
   } finally {

@@ -1,6 +1,7 @@
 /** What the strata map is drawn from: sets, partitions and journals, in a few catalog reads that cost the same for 15 weeks and for 500. */
 import { sql } from 'kysely';
 import { on, type Client } from '../../db/query.ts';
+import { readShardSizes } from '../shard-sizes.ts';
 
 /** One table that holds rows. */
 export interface AtlasLeaf {
@@ -166,11 +167,19 @@ export const readAtlas = async (client: Client): Promise<Atlas> => {
   };
 };
 
+/** What one table holds. */
+export interface TableSize {
+  /** Indexes included; null where it is gone. */
+  readonly bytes: number | null;
+  /** Of a table in the shards of a cluster, of which the coordinator's catalog knows nothing: as of the last ANALYZE there. */
+  readonly rows?: number | null;
+}
+
 /**
- * Bytes of every table of every set and beside it, indexes included, by oid. The file system is asked for each, which takes half a second for
+ * The size of every table of every set and beside it, by oid. The file system is asked for each, which takes half a second for
  * 4,000 of them: so it is read seldom, and beside the map.
  */
-export const readSizes = async (client: Client): Promise<ReadonlyMap<number, number>> => {
+export const readSizes = async (client: Client): Promise<ReadonlyMap<number, TableSize>> => {
   const { rows } = await sql<{ oid: number; bytes: number | null }>`
     select leaf.oid::bigint as oid, pg_total_relation_size(leaf.oid) as bytes
       from strata.partition_sets s
@@ -181,5 +190,16 @@ export const readSizes = async (client: Client): Promise<ReadonlyMap<number, num
     select l.inhrelid::bigint, pg_total_relation_size(l.inhrelid)
       from strata.backfill_weeks w join pg_inherits l on l.inhparent = w.changes where w.state <> 'attached'
      limit ${WEEKS_MAX * 4}`.execute(on(client));
-  return new Map(rows.flatMap(({ oid, bytes }) => (bytes === null ? [] : [[oid, bytes] as const])));
+  const shards = await readShardSizes(client);
+  return new Map(
+    rows.map(({ oid, bytes }): [number, TableSize] => {
+      const inShards = shards.get(oid);
+      return [
+        oid,
+        inShards === undefined
+          ? { bytes }
+          : { bytes: inShards.heap_bytes + inShards.index_bytes, rows: inShards.rows },
+      ];
+    }),
+  );
 };

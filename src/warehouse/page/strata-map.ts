@@ -7,7 +7,17 @@
  * ```
  */
 import { instantOf, instantText, weekOf, weekStart } from '../../runtime/instant.ts';
-import type { Atlas, AtlasApart, AtlasHeld, AtlasProof, AtlasSet, AtlasWeek, AtlasWork } from './atlas.ts';
+import type {
+  Atlas,
+  AtlasApart,
+  AtlasHeld,
+  AtlasLeaf,
+  AtlasProof,
+  AtlasSet,
+  AtlasWeek,
+  AtlasWork,
+  TableSize,
+} from './atlas.ts';
 
 /**
  * What a week is; `loading` is history beside the set, `gap` a week that ought to be there, `unreached` one of the past that has
@@ -75,8 +85,8 @@ export interface SetMap {
   readonly held_bytes: number;
 }
 
-/** Bytes by table. */
-export type Sizes = ReadonlyMap<number, number>;
+/** Sizes by table. */
+export type Sizes = ReadonlyMap<number, TableSize>;
 
 const iso = (date: Date | null): string | null => date?.toISOString() ?? null;
 
@@ -143,7 +153,7 @@ const drawWeek = (week: AtlasWeek, known: Known): Stratum => {
   const at = week.lower?.getTime() ?? Number.NaN;
   const work = known.work.get(at) ?? null;
   const aside = known.aside.get(at) ?? null;
-  const leaves = week.leaves.map(({ oid }) => known.sizes.get(oid) ?? null);
+  const leaves = week.leaves.map(({ oid }) => known.sizes.get(oid)?.bytes ?? null);
   return {
     start: iso(week.lower),
     end: iso(week.upper),
@@ -151,7 +161,7 @@ const drawWeek = (week: AtlasWeek, known: Known): Stratum => {
     state: work === null ? stateOf(week, known) : 'consolidating',
     weeks: 1,
     bytes: sum(leaves),
-    rows: sum(week.leaves.map(({ rows }) => (rows < 0 ? null : rows))),
+    rows: sum(week.leaves.map((leaf) => rowsOf(leaf, known.sizes.get(leaf.oid)))),
     leaves,
     step: work?.step ?? null,
     error: work?.error ?? null,
@@ -159,6 +169,10 @@ const drawWeek = (week: AtlasWeek, known: Known): Stratum => {
     proof: proofOf(known.proofs.get(at)),
   };
 };
+
+/** Rows of a table: those in its shards, where it has some. */
+const rowsOf = (leaf: AtlasLeaf, size: TableSize | undefined): number | null =>
+  size?.rows !== undefined ? size.rows : leaf.rows < 0 ? null : leaf.rows;
 
 const stateOf = (week: AtlasWeek, { now, frontiers }: Known): StratumState => {
   const { lower, upper, leaves } = week;
@@ -217,8 +231,8 @@ const drawApart = (week: AtlasApart, sizes: Sizes): Stratum => ({
   end: iso(week.upper),
   name: week.name,
   state: 'loading',
-  leaves: week.leaves.map((oid) => sizes.get(oid) ?? null),
-  bytes: sum(week.leaves.map((oid) => sizes.get(oid) ?? null)),
+  leaves: week.leaves.map((oid) => sizes.get(oid)?.bytes ?? null),
+  bytes: sum(week.leaves.map((oid) => sizes.get(oid)?.bytes ?? null)),
   step: week.step,
   error: week.error,
 });

@@ -1,6 +1,6 @@
 /** What there is to say of the managed sets, judged from facts alone: each alert with its remedy. */
 import type { Finding } from '../finding.ts';
-import type { WeekInfo, WeekKind } from './weeks.ts';
+import { liesInShards, type WeekInfo, type WeekKind } from './weeks.ts';
 
 /** A finding about one managed set, or (null) about what all of them share. */
 export interface Alert extends Finding {
@@ -29,6 +29,8 @@ export interface WatchedSet {
   readonly size_alert: number;
   /** Weeks that end by this are to be consolidated; null for never. */
   readonly consolidate_before: Date | null;
+  /** Whether weeks of age are stored by column: on a cluster that can, in the set whose rows are only added. */
+  readonly by_column: boolean;
   readonly weeks: readonly WatchedWeek[];
   /** Held tables whose time has passed, and weeks a retention has begun to take out. */
   readonly overdue: readonly string[];
@@ -177,10 +179,15 @@ const coveredUntil = (ranges: readonly Range[], now: Date): Date | null => {
 const SKEW_FACTOR = 2;
 const SKEW_BYTES_MIN = 64_000_000;
 
+/** What one vacuum or index build has to do with at once: the week, or its largest shard. */
+const weightOf = ({ kind, total_bytes, largest_leaf }: WatchedWeek): number =>
+  liesInShards(kind) ? largest_leaf : total_bytes;
+
 const judgeSizes = ({ set, size_alert, weeks }: WatchedSet): Alert[] => {
   const large = weeks
-    .filter((week) => week.total_bytes > size_alert)
-    .toSorted((a, b) => b.total_bytes - a.total_bytes);
+    .filter((week) => weightOf(week) > size_alert)
+    .toSorted((a, b) => weightOf(b) - weightOf(a));
+  const sharded = large.some(({ kind }) => liesInShards(kind));
   const skewed = weeks.filter(
     ({ leaves, total_bytes, largest_leaf }) =>
       leaves > 1 && total_bytes >= SKEW_BYTES_MIN && largest_leaf > (SKEW_FACTOR * total_bytes) / leaves,
@@ -192,8 +199,10 @@ const judgeSizes = ({ set, size_alert, weeks }: WatchedSet): Alert[] => {
             set,
             'warning',
             'size',
-            `${large.length === 1 ? 'a partition is' : `${large.length} partitions are`} over ${megabytes(size_alert)}: ${listOf(large.map((week) => `${week.name} (${megabytes(week.total_bytes)})`))}`,
-            `Consolidate old ones, raise \`partitions.${set}.modulus\` for new ones, or raise \`size_alert\`.`,
+            `${large.length === 1 ? (sharded ? 'a week has a shard' : 'a partition is') : `${large.length} ${sharded ? 'weeks have a shard' : 'partitions are'}`} over ${megabytes(size_alert)}: ${listOf(large.map((week) => `${week.name} (${megabytes(weightOf(week))})`))}`,
+            sharded
+              ? 'Raise `size_alert`, or cut the shards smaller: `pgstrata plan-topology` says which are too full.'
+              : `Consolidate old ones, raise \`partitions.${set}.modulus\` for new ones, or raise \`size_alert\`.`,
           ),
         ]
       : []),
@@ -213,13 +222,15 @@ const judgeSizes = ({ set, size_alert, weeks }: WatchedSet): Alert[] => {
 
 const megabytes = (bytes: number): string => `${Math.round(bytes / 1e6).toLocaleString('en')} MB`;
 
-const judgeAge = ({ set, consolidate_before: before, weeks, unfinished }: WatchedSet): Alert[] => {
+const judgeAge = ({ set, consolidate_before: before, by_column, weeks, unfinished }: WatchedSet): Alert[] => {
   const old =
     before === null
       ? []
       : weeks.filter(
           ({ kind, leaves, upper }) =>
-            (kind === 'hash' || kind === 'list') && leaves > 1 && upper !== null && upper <= before,
+            (((kind === 'hash' || kind === 'list') && leaves > 1) || (kind === 'sharded' && by_column)) &&
+            upper !== null &&
+            upper <= before,
         );
   return [
     ...(old.length > 0
@@ -228,7 +239,7 @@ const judgeAge = ({ set, consolidate_before: before, weeks, unfinished }: Watche
             set,
             'warning',
             'unconsolidated weeks',
-            `${old.length === 1 ? 'a week is' : `${old.length} weeks are`} old enough to be one table: ${listOf(old.map((week) => week.name))}`,
+            `${old.length === 1 ? 'a week is' : `${old.length} weeks are`} old enough to be ${old[0]?.kind === 'sharded' ? 'stored by column' : 'one table'}: ${listOf(old.map((week) => week.name))}`,
             `Run \`pgstrata maintain consolidate --set ${set}\`.`,
           ),
         ]

@@ -1,6 +1,7 @@
 /** Looks over the managed sets: what is too big, skewed, missing, left lying or failing, and what to do about it. */
 import { sql } from 'kysely';
 import { on, type Client, type Pool } from '../../db/query.ts';
+import { readShardSizes, type ShardedTable } from '../shard-sizes.ts';
 import {
   judgeLocks,
   judgeSet,
@@ -9,6 +10,7 @@ import {
   type WatchedSet,
   type WatchedWeek,
 } from './alerts.ts';
+import { columnarAtHand, liesInShards, STORED_BY_COLUMN } from './weeks.ts';
 
 /**
  * Looks over every managed set; catalog and journals only. Without anything to say of a set there is nothing about it.
@@ -35,6 +37,7 @@ const readSets = async (database: Pool | Client, now: Date): Promise<WatchedSet[
   const sets = await sql<SetRow>`
     select s.set_name as "set", format('%I.%I', n.nspname, c.relname) as root, s.premake, s.size_alert,
            case when not ${isRunning('consolidate')} then ${at}::timestamptz - s.consolidate_after end as consolidate_before,
+           s.set_name = ${STORED_BY_COLUMN} and ${columnarAtHand} as by_column,
            coalesce((select array_agg(h.partition_name order by h.lower_bound) from strata.held_partitions h
                       where h.set_name = s.set_name and h.state = 'held' and h.drop_after <= ${at}::timestamptz), '{}') as overdue,
            coalesce((select array_agg(h.partition_name order by h.lower_bound) from strata.held_partitions h
@@ -46,8 +49,8 @@ const readSets = async (database: Pool | Client, now: Date): Promise<WatchedSet[
       join pg_class c on c.oid = s.parent
       join pg_namespace n on n.oid = c.relnamespace
      order by s.set_name`.execute(on(database));
-  const weeks = await sql<WatchedWeek & { readonly set: string }>`
-    select s.set_name as "set", w.partition_name as name, w.kind, w.leaves, w.total_bytes, w.detach_pending,
+  const weeks = await sql<WatchedWeek & { readonly set: string; readonly oid: number }>`
+    select s.set_name as "set", w.partition::oid::bigint as oid, w.partition_name as name, w.kind, w.leaves, w.total_bytes, w.detach_pending,
            case when isfinite(w.lower_bound) then w.lower_bound end as lower,
            case when isfinite(w.upper_bound) then w.upper_bound end as upper,
            (select coalesce(max(pg_total_relation_size(t.relid)), 0)::bigint from pg_partition_tree(w.partition) t where t.isleaf) as largest_leaf,
@@ -55,16 +58,26 @@ const readSets = async (database: Pool | Client, now: Date): Promise<WatchedSet[
              or exists (select from pg_partition_tree(w.partition) t where t.isleaf and pg_relation_size(t.relid) > 0) as used
       from strata.partition_sets s cross join lateral strata.week_info(s.set_name) w
      order by s.set_name, w.lower_bound`.execute(on(database));
+  const sizes = weeks.rows.some(({ kind }) => liesInShards(kind)) ? await readShardSizes(database) : null;
   const failures = await sql<{ set: string; verb: string; error: string | null; at: Date; outcome: string }>`
     select distinct on (r.set_name, r.verb) r.set_name as "set", r.verb, r.error, coalesce(r.finished_at, r.started_at) as at, r.outcome
       from strata.maintenance_runs r where r.outcome not in ('running', 'stopped')
      order by r.set_name, r.verb, r.started_at desc, r.run_id desc`.execute(on(database));
   return sets.rows.map((row) => ({
     ...row,
-    weeks: weeks.rows.filter((week) => week.set === row.set),
+    weeks: weeks.rows
+      .filter((week) => week.set === row.set)
+      .map((week) => ({ ...week, ...sizesOf(sizes?.get(week.oid)) })),
     failures: failures.rows.filter((run) => run.set === row.set && run.outcome === 'failed'),
   }));
 };
+
+const sizesOf = (
+  shards: ShardedTable | undefined,
+): Partial<Pick<WatchedWeek, 'total_bytes' | 'largest_leaf'>> =>
+  shards === undefined
+    ? {}
+    : { total_bytes: shards.heap_bytes + shards.index_bytes, largest_leaf: shards.largest_bytes };
 
 const readLockRoom = async (database: Pool | Client, sets: readonly WatchedSet[]): Promise<LockRoom> => {
   const { rows } = await sql<Omit<LockRoom, 'largest'>>`

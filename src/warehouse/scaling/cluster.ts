@@ -134,7 +134,7 @@ export const adviseCluster = (
             check: 'balance',
             state: 'warning',
             says: `${fullest.node} holds ${ratio.toFixed(2)} times the mean${empty.length > 0 ? `, ${empty.map(({ node }) => node).join(', ')} nothing` : ''}`,
-            remedy: `Rebalance${keyless > 0 ? `; ${keyless} tables have no key or no WAL, so writers wait while a shard moves` : ', while loading goes on'}.`,
+            remedy: `Rebalance, then run \`pgstrata migrate\`${keyless > 0 ? `; ${keyless} tables have no key or no WAL, so writers wait while a shard moves` : ''}.`,
           }
         : {
             check: 'balance',

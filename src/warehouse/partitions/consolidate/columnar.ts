@@ -11,7 +11,7 @@ import { topologyOf } from '../../topology.ts';
 import { asMaintainer } from '../apply.ts';
 import { carryOut, type Patience } from '../carry-out.ts';
 import { basisOf, momentary, plainStep, refuseStale, unknownSet, type Plan, type Step } from '../plan.ts';
-import { readWeeks, type WeekInfo } from '../weeks.ts';
+import { columnarAtHand, readWeeks, STORED_BY_COLUMN, type WeekInfo } from '../weeks.ts';
 import {
   applyConsolidate,
   type ConsolidatedWeek,
@@ -20,9 +20,6 @@ import {
 } from './apply.ts';
 import { planConsolidate, type ConsolidateOptions } from './plan.ts';
 import { applyUndoConsolidation, planUndoConsolidation } from './undo.ts';
-
-/** The one set whose rows are only added: balances of all later weeks change with a late row. */
-const STORED_BY_COLUMN = 'balance_changes';
 
 /** Loads hold the set for a batch; who waits for us in turn is let through after this. */
 const PATIENCE: Patience = { lockWait_ms: 5_000, pause_ms: 1_000, attempts: 10 };
@@ -55,7 +52,7 @@ interface Policy {
 const readPolicy = async (pool: Pool, set: string, now: Date): Promise<Policy> => {
   const { rows } = await sql<Policy>`
     select format('%I.%I', n.nspname, c.relname) as root, ${now.toISOString()}::timestamptz - consolidate_after as before,
-           exists (select from pg_available_extensions where name = 'citus_columnar') as available
+           ${columnarAtHand} as available
       from strata.partition_sets s join pg_class c on c.oid = s.parent join pg_namespace n on n.oid = c.relnamespace
      where s.set_name = ${set}`.execute(on(pool));
   const [policy] = rows;
@@ -115,7 +112,7 @@ const planStore = async (
   });
   if (due.length > 0 && !policy.available) {
     notes.push(
-      `${due.length} weeks are left alone: this cluster has no columnar storage. Install the extension citus_columnar on every node.`,
+      `${due.length} weeks are left alone: this cluster has no columnar storage. Install citus_columnar on every node, and let a superuser run \`create extension citus_columnar\` on the coordinator.`,
     );
     return plan([]);
   }

@@ -1,5 +1,6 @@
 /** The verb `retain`, second half: carries out exactly a plan's steps, and goes on where an earlier one was cut off. */
-import type { Pool } from '../../../db/query.ts';
+import { sql } from 'kysely';
+import { on, type Pool } from '../../../db/query.ts';
 import { asMaintainer, eachStep, type ApplyOptions } from '../apply.ts';
 import { BRIEF, carryOut, FOLD } from '../carry-out.ts';
 import { listHeld, type HeldTable } from '../held.ts';
@@ -34,6 +35,7 @@ export const applyRetain = (pool: Pool, plan: Plan, options: ApplyOptions): Prom
       if (row?.['retention_id'] !== undefined) retention = Number(row['retention_id']);
       if (row?.['held_id'] !== undefined) held.add(Number(row['held_id']));
     });
+    await weighShards(pool, [...held]);
     const weeks = (await listHeld(pool, plan.set)).filter((week) => held.has(week.held_id));
     return {
       set: plan.set,
@@ -42,3 +44,10 @@ export const applyRetain = (pool: Pool, plan: Plan, options: ApplyOptions): Prom
       bytes: weeks.reduce((sum, week) => sum + (week.bytes ?? 0), 0),
     };
   });
+
+/** On a cluster: what the weeks weigh in their shards, which Citus tells only outside of a transaction that writes. */
+const weighShards = async (pool: Pool, held: readonly number[]): Promise<void> => {
+  await sql`
+    update strata.held_partitions h set bytes = b.bytes from strata.table_bytes() b
+     where b.relation = h.partition::regclass and h.held_id = any (${held})`.execute(on(pool));
+};
