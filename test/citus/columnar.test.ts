@@ -2,6 +2,7 @@
 import { beforeAll, expect, test } from 'vitest';
 import { planMaintenance, runMaintenance, type SetRun } from '../../src/jobs/maintenance.ts';
 import { undoWeek } from '../../src/jobs/undo.ts';
+import { createPartitionManager } from '../../src/warehouse/partitions/manager.ts';
 import { withClient } from '../../src/db/pool.ts';
 import { useDatabase } from '../database.ts';
 import { until } from '../db/until.ts';
@@ -62,6 +63,14 @@ await onCluster('storage by column', () => {
     const [other] = await planMaintenance({ ...asked(), sets: ['account_balances'] });
     expect(JSON.stringify(other)).toContain('stays stored row by row');
     expect(await kinds()).toBe('sharded sharded sharded');
+  });
+
+  test("the library's manager says what a cluster does instead of merging", async () => {
+    const manager = createPartitionManager(database.pool, { set: 'balance_changes' });
+    await expect(manager.consolidateOldPartitions(0)).rejects.toMatchObject({
+      kind: 'config',
+      detail: { remedy: expect.stringContaining('planOldWeeks()') },
+    });
   });
 
   test('weeks of age are stored by column with the same content, under a reader', async () => {

@@ -4,6 +4,7 @@ import { on, type Pool } from '../../db/query.ts';
 import { WarehouseError } from '../../runtime/errors.ts';
 import type { ActivityGroup } from './activity-groups.ts';
 import type { ApplyOptions } from './apply.ts';
+import { isSharded } from './consolidate/columnar.ts';
 import { consolidateOldWeeks, previewOldWeeks, type ConsolidationResult } from './consolidate/old-weeks.ts';
 import { applyOptimize, planOptimize } from './optimize.ts';
 import { unknownSet } from './plan.ts';
@@ -83,7 +84,8 @@ export interface PartitionManager {
    * does; one that fails is reported as FAILED and the others go on. Needs a pool of at least four connections.
    *
    * @param dryRun say what would be done, and do nothing
-   * @throws WarehouseError `conflict` when another session maintains the set
+   * @throws WarehouseError `conflict` when another session maintains the set; `config` on a cluster, where weeks are stored by
+   *   column instead
    */
   consolidateOldPartitions(months?: number, dryRun?: boolean): Promise<readonly ConsolidationResult[]>;
   /** Takes out the weeks that ended at or before the cutoff, never the one that holds it; returns their names. */
@@ -126,8 +128,10 @@ export const createPartitionManager = (
     getConsolidationStatus: async () =>
       (await sql<ConsolidationStatus>`select * from strata.consolidation_status(${set})`.execute(on(pool)))
         .rows,
-    consolidateOldPartitions: (months = 3, dryRun = true) =>
-      (dryRun ? previewOldWeeks : consolidateOldWeeks)(pool, set, months),
+    consolidateOldPartitions: async (months = 3, dryRun = true) => {
+      if (await isSharded(pool, set)) throw storedByColumn(set);
+      return (dryRun ? previewOldWeeks : consolidateOldWeeks)(pool, set, months);
+    },
     dropOldPartitions: async (cutoff) => {
       const plan = await planRetain(pool, set, { now: new Date(), cutoff });
       const { weeks } = await applyRetain(pool, plan, UNWATCHED);
@@ -138,6 +142,12 @@ export const createPartitionManager = (
     },
   };
 };
+
+const storedByColumn = (set: string): WarehouseError =>
+  new WarehouseError('config', `the weeks of ${set} are cut into shards, which are not merged`, {
+    remedy:
+      'A cluster stores old weeks by column: planOldWeeks() and applyOldWeeks() do, as `pgstrata maintain consolidate` does.',
+  });
 
 /** Changes how new weeks of the set are cut. */
 const cutBy = async (pool: Pool, set: string, cut: number | readonly ActivityGroup[]): Promise<void> => {

@@ -66,11 +66,11 @@ const readPolicy = async (pool: Pool, set: string, now: Date): Promise<Policy> =
  * @throws WarehouseError `config` when there is no such set
  */
 export const planOldWeeks = async (pool: Pool, set: string, options: ConsolidateOptions): Promise<Plan> =>
-  (await topologyOf(pool)) === 'single' || !(await isSharded(pool, set))
-    ? planConsolidate(pool, set, options)
-    : planStore(pool, set, options);
+  (await isSharded(pool, set)) ? planStore(pool, set, options) : planConsolidate(pool, set, options);
 
-const isSharded = async (pool: Pool, set: string): Promise<boolean> => {
+/** Whether a set is cut into shards; false for one that is not there. */
+export const isSharded = async (pool: Pool, set: string): Promise<boolean> => {
+  if ((await topologyOf(pool)) === 'single') return false;
   const { rows } = await sql<{ sharded: boolean }>`
     select strata.is_distributed(parent) as sharded from strata.partition_sets where set_name = ${set}`.execute(
     on(pool),
@@ -125,8 +125,7 @@ export const planUndoOldWeeks = async (
   set: string,
   options: { readonly weeks?: readonly Date[]; readonly now: Date },
 ): Promise<Plan> => {
-  if ((await topologyOf(pool)) === 'single' || !(await isSharded(pool, set)))
-    return planUndoConsolidation(pool, set, options);
+  if (!(await isSharded(pool, set))) return planUndoConsolidation(pool, set, options);
   const basis = await basisOf(pool, set);
   const { root } = await readPolicy(pool, set, options.now);
   const weeks = (await readWeeks(pool, set)).filter(
