@@ -66,7 +66,7 @@ it('all of it survives, for the week and its settings for its table', async () =
     '2026_01_04 CONSOLIDATED',
   ]);
   const after = await properties(database.pool, `${WEEK}_consolidated`);
-  expect(after).toEqual({ ...before, targets: ['balance 321', 'usd_value 777'] });
+  expect(after).toEqual({ ...before, targets: ['account_address 20', 'balance 321', 'usd_value 777'] });
   expect(await digest(database.pool, `${WEEK}_consolidated`)).toBe(rows);
   const { rows: settings } = await database.pool.query(
     `select relreplident, reloptions from pg_class where oid = '${WEEK}_consolidated'::regclass`,
