@@ -37,8 +37,8 @@ export const createHashAsker = (options: IngestOptions, network: string, head: B
   };
 };
 
-/** What a partition is to be known by. */
+/** What a partition is to be known by: its end is asked for first, so that no fork in between leaves an old parent behind a new end. */
 export const hashesAround = async (ask: HashAsker, { from, to }: BlockSpan): Promise<KnownHashes> => {
-  const [parent, end] = await Promise.all([ask(from), ask(to)]);
-  return { parent, end };
+  const end = await ask(to);
+  return { parent: await ask(from), end };
 };

@@ -5,6 +5,7 @@ import type { BatchMetadata, BlockRange } from '../chain/range.ts';
 import { clipMetadata } from '../chain/window.ts';
 import { wrapQuery, type NetworkFilter } from '../flight/block-window.ts';
 import { WarehouseError } from '../runtime/errors.ts';
+import { forkedAt } from '../warehouse/ledger-edges.ts';
 import type { PartitionOutcome } from './catch-up-crew.ts';
 import type { Pipeline } from './pipeline.ts';
 import { readInto, type OpenPipeline } from './read-into.ts';
@@ -36,6 +37,8 @@ export interface PartitionLoad extends Pick<IngestOptions, 'client' | 'config' |
   readonly only?: NetworkFilter | null;
   /** For where the answer does not say them; asked for before it, so that a fork in between is never taken for settled. */
   readonly known?: KnownHashes;
+  /** Asks for the parent once more when the answer has come: where only that says the last hash, the parent may be of a fork before it. */
+  readonly askAgain?: () => Promise<string | null>;
   readonly openPipeline: OpenPipeline;
   /** Rows after which it is given up for being too large; null for never. */
   readonly splitAt: number | null;
@@ -79,6 +82,7 @@ export const loadPartition = async (partition: PartitionLoad): Promise<Partition
       atEnd: async (pipeline) => {
         const range = coverage.end();
         if (range === null) return;
+        await refuseNewParent(partition, range);
         await eraseFirst(pipeline, range);
         await pipeline.watermark([range]);
       },
@@ -88,6 +92,11 @@ export const loadPartition = async (partition: PartitionLoad): Promise<Partition
     if (thrown === tooLarge) return { kind: 'too large', rows };
     throw thrown;
   }
+};
+
+const refuseNewParent = async ({ known, askAgain }: PartitionLoad, { network, start }: BlockRange) => {
+  if (askAgain === undefined || !known?.parent || (await askAgain()) === known.parent) return;
+  throw forkedAt(network, start - 1, 'the chain forked while it answered');
 };
 
 /** What an answer covers: told with each message, asked at the end. */
@@ -169,11 +178,18 @@ const expectedRange = (piece: BlockRange, { from, to }: PartitionLoad['span']): 
   return { ...piece, start: from, end, ...(isWhole ? {} : { hash: '', timestamp: null }) };
 };
 
-const withKnown = (range: BlockRange, known: KnownHashes = {}): BlockRange => ({
-  ...range,
-  hash: range.hash === '' ? (known.end ?? '') : range.hash,
-  prevHash: range.prevHash ?? known.parent ?? null,
-});
+/**
+ * Of the two hashes the last one may not be the newer: a parent that has left the chain is then found by it, for the last hash of
+ * all is looked at again. A parent that was asked for goes with a last hash that was asked for before it, not with the answer's.
+ */
+const withKnown = (range: BlockRange, known: KnownHashes = {}): BlockRange => {
+  const isAsked = range.prevHash === null && known.end !== undefined && Boolean(known.parent);
+  return {
+    ...range,
+    hash: range.hash === '' || isAsked ? (known.end ?? '') : range.hash,
+    prevHash: range.prevHash ?? known.parent ?? null,
+  };
+};
 
 /** The span as people say it, both ends inclusive. */
 export const describeSpan = ({ from, to }: BlockSpan): string => `${from}–${to - 1}`;

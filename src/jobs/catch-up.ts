@@ -232,9 +232,8 @@ const replaceBuffer = async (run: CatchUp, settled: number, isBehindSettled: boo
   // What is loaded behind `--to` is not erased without coming again: the answer then reaches as far as there are blocks.
   const isBehindTo = ends !== null && ends.last >= (window.to ?? Infinity);
   if (reaches && (ends.hash !== null || isBehindTo) && !(await isTorn(run, settled, ends))) return;
-  const known = isBehindSettled
-    ? { parent: await retryOf(options)(() => ask(settled), { from: settled, to: settled }) }
-    : {};
+  const askParent = () => retryOf(options)(() => ask(settled), { from: settled, to: settled });
+  const known = isBehindSettled ? { parent: await askParent() } : {};
   await loadPartition({
     ...options,
     span: { from: settled, to: isBehindTo ? null : window.to },
@@ -242,6 +241,7 @@ const replaceBuffer = async (run: CatchUp, settled: number, isBehindSettled: boo
     ranges: true,
     only,
     known,
+    askAgain: askParent,
     openPipeline: openLoader(run, 1),
     splitAt: null,
     // Blocks that come again are no reorg, whatever has become of them.

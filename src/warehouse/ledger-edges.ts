@@ -60,16 +60,20 @@ export const requireNeighbours = async (
     ({ parent, before }) => parent !== null && before !== null && before !== '' && parent !== before,
   );
   if (forked === undefined) return;
-  throw new WarehouseError(
-    'protocol',
+  throw forkedAt(
+    network,
+    forked.at,
     `blocks ${start}–${end} do not join what is loaded: block ${forked.at} is ${forked.before} on one side, ${forked.parent} on the other`,
-    {
-      network,
-      block: forked.at,
-      // As where two transactions do not go together: whoever starts over finds one of them taken back.
-      sqlstate: '40001',
-      remedy:
-        'The chain forked further back than `parallel.reorg_buffer`. Start again: what has left the chain is taken back.',
-    },
   );
 };
+
+/** A fork that was met while history is loaded; passes by itself, for whoever starts over takes back what has left the chain. */
+export const forkedAt = (network: string, block: number, what: string): WarehouseError =>
+  new WarehouseError('protocol', what, {
+    network,
+    block,
+    // As where two transactions do not go together: whoever starts over finds one of them taken back.
+    sqlstate: '40001',
+    remedy:
+      'The chain forked further back than `parallel.reorg_buffer`. Start again: what has left the chain is taken back.',
+  });
